@@ -1,0 +1,1 @@
+"""Gymnasium environments in which a dosing policy meets virtual patients."""

@@ -1,0 +1,1 @@
+"""One interface for everything that chooses a dose: protocols, MPC, trained networks."""

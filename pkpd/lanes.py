@@ -1,0 +1,244 @@
+"""From a traced graph (a list of scalar instructions) to LLVM IR on explicit vector lanes.
+
+Every kernel has one signature: six pointers to float64 arrays of shape ``(rows, LANES)``, each row one quantity, each
+column one patient::
+
+    kernel(scalars, x, p, u, k, out)
+
+Lanes never mix, so a patient's bits do not depend on who stands in the neighbouring lanes. Products and sums may be
+fused (``contract``), never re-ordered: a NaN is kept and the result is the same whatever the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .vmath import WORDS, Emit, definition
+
+LANES = 8
+ARGUMENTS = ("scalars", "x", "p", "u", "k")
+
+__all__ = ["ARGUMENTS", "LANES", "Graph", "Instruction", "propagator_ir", "straight_ir"]
+
+CONTRACT = "contract "
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One scalar step of a graph: ``into = word(*args)``; args index earlier values.
+
+    ``input`` has ``args = (which argument, row)``, ``const`` has ``value``, ``output`` has ``into = row``.
+    """
+
+    word: str
+    into: int
+    args: tuple[int, ...] = ()
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A traced function: instructions in order, rows of each of the five arguments, rows of the output."""
+
+    name: str
+    instructions: tuple[Instruction, ...]
+    rows: tuple[int, int, int, int, int]
+    out: int
+
+
+def _emit_word(e: Emit, word: str, a: list[str], words: set[str]) -> str:
+    one, zero = e.const(1.0), e.const(0.0)
+    truth = lambda c: e.select(c, one, zero)  # noqa: E731
+    if word in ("add", "sub", "mul"):
+        return e.op(f"f{word} {CONTRACT}{e.V} {a[0]}, {a[1]}")
+    if word == "div":
+        return e.div(a[0], a[1])
+    if word == "neg":
+        return e.neg(a[0])
+    if word == "sq":
+        return e.mul(a[0], a[0], CONTRACT)
+    if word == "twice":
+        return e.add(a[0], a[0], CONTRACT)
+    if word == "inv":
+        return e.div(one, a[0])
+    if word == "copy":
+        return a[0]
+    if word in ("fabs", "sqrt"):
+        return e.call(word, a[0])
+    if word in WORDS:
+        words.add(word)
+        arguments = ", ".join(f"{e.V} {v}" for v in a)
+        return e.op(f"call {e.V} @doseloop_{word}({arguments})")
+    if word in ("max", "min"):
+        how = "ogt" if word == "max" else "olt"
+        # a NaN in b loses the comparison and is chosen; a NaN in a is put back
+        return e.select(e.cmp("uno", a[0], a[0]), a[0], e.select(e.cmp(how, a[0], a[1]), a[0], a[1]))
+    if word in ("lt", "le", "eq", "ne"):
+        return truth(e.cmp({"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}[word], a[0], a[1]))
+    if word == "not":
+        return truth(e.cmp("oeq", a[0], zero))
+    if word == "and":
+        return e.mul(a[0], a[1])
+    if word == "or":
+        return truth(e.cmp("une", e.add(a[0], a[1]), zero))
+    if word == "if":  # a[1] where a[0] is true, else 0
+        return e.select(e.cmp("une", a[0], zero), a[1], zero)
+    if word == "sign":
+        s = e.sub(truth(e.cmp("ogt", a[0], zero)), truth(e.cmp("olt", a[0], zero)))
+        return e.select(e.cmp("uno", a[0], a[0]), a[0], s)
+    raise NotImplementedError(f"no lane form for the word '{word}'")
+
+
+def emit_graph(
+    e: Emit, graph: Graph, load: Callable[[int, int], str], store: Callable[[int, str], None], words: set[str]
+) -> None:
+    """Write the graph's straight-line code; ``load(argument, row)`` and ``store(row, value)`` meet the world."""
+    values: dict[int, str] = {}
+    for i in graph.instructions:
+        if i.word == "input":
+            values[i.into] = load(i.args[0], i.args[1])
+        elif i.word == "const":
+            values[i.into] = e.const(i.value)
+        elif i.word == "output":
+            store(i.into, values[i.args[0]])
+        else:
+            values[i.into] = _emit_word(e, i.word, [values[a] for a in i.args], words)
+
+
+def _load(e: Emit, pointer: str, row: int) -> str:
+    at = e.op(f"getelementptr inbounds double, ptr {pointer}, i64 {row * e.w}")
+    return e.op(f"load {e.V}, ptr {at}, align 8")
+
+
+def _store(e: Emit, pointer: str, row: int, value: str) -> None:
+    at = e.op(f"getelementptr inbounds double, ptr {pointer}, i64 {row * e.w}")
+    e.lines.append(f"  store {e.V} {value}, ptr {at}, align 8")
+
+
+def _module(e: Emit, words: set[str], title: str) -> str:
+    helpers = []
+    for word in sorted(words):
+        text, intrinsics = definition(word, e.w)
+        helpers.append(text)
+        e.intrinsics |= intrinsics
+    arguments = ", ".join([*(f"ptr noalias readonly %{n}" for n in ARGUMENTS), "ptr noalias %out"])
+    return "\n".join(
+        [
+            f"; {title}",
+            *sorted(e.intrinsics),
+            *helpers,
+            f"define void @KERNEL({arguments}) nounwind {{",
+            "entry:",
+            *e.lines,
+            "  ret void",
+            "}",
+            "",
+        ]
+    )
+
+
+def straight_ir(graph: Graph, lanes: int = LANES) -> str:
+    """The kernel of a graph without loops."""
+    e, words = Emit(lanes), set[str]()
+    emit_graph(
+        e,
+        graph,
+        lambda argument, row: _load(e, f"%{ARGUMENTS[argument]}", row),
+        lambda row, value: _store(e, "%out", row, value),
+        words,
+    )
+    return _module(e, words, graph.name)
+
+
+def propagator_ir(start: Graph, square: Graph, threshold: float, lanes: int = LANES) -> str:
+    """The kernel of a matrix exponential by scaling and squaring, lane by lane.
+
+    ``start`` reads ``scalars[0]`` = h·2^−s (and p) and gives, as its last row, the norm bound ν of A (per unit time)
+    and, before it, the rows of exp(A h 2^−s) to working accuracy wherever ν h 2^−s ≤ ``threshold``. It is written
+    twice: once for ν alone (dead code falls away), once for the rows. ``square`` reads ``x`` = the rows and returns
+    their square (with derivatives, where rows hold them). Each lane squares its own s times: no lane's count shows in
+    another's bits.
+    """
+    e, words = Emit(lanes), set[str]()
+    rows = start.out - 1
+    h = _load(e, "%scalars", 0)
+
+    def run(step: str) -> dict[int, str]:
+        got: dict[int, str] = {}
+        emit_graph(
+            e,
+            start,
+            lambda argument, row: step if argument == 0 else _load(e, f"%{ARGUMENTS[argument]}", row),
+            lambda row, value: got.__setitem__(row, value),
+            words,
+        )
+        return got
+
+    norm = run(e.const(0.0))[rows]
+    # s = max(0, exponent of ν h / threshold + 1): the least integer with ν h 2^−s < threshold, read off the bits
+    ratio = e.mul(e.call("fabs", e.mul(norm, h)), e.const(1 / threshold))
+    exponent = e.int2("sub", e.int2("lshr", e.bits(ratio), e.iconst(52)), e.iconst(1022))
+    low = e.op(f"icmp slt {e.I} {exponent}, {e.iconst(0)}")
+    s = e.op(f"select {e.B} {low}, {e.I} {e.iconst(0)}, {e.I} {exponent}")
+    # a NaN or inf has exponent 1025: 64 squarings show it as NaN, more would only cost time
+    high = e.op(f"icmp sgt {e.I} {s}, {e.iconst(64)}")
+    s = e.op(f"select {e.B} {high}, {e.I} {e.iconst(64)}, {e.I} {s}")
+    scale = e.double(e.int2("shl", e.int2("sub", e.iconst(1023), s), e.iconst(52)))
+    first = run(e.mul(h, scale))
+    e.intrinsics.add(f"declare i64 @llvm.vector.reduce.smax.v{lanes}i64({e.I})")
+    most = e.op(f"call i64 @llvm.vector.reduce.smax.v{lanes}i64({e.I} {s})")
+    e.lines += ["  br label %head", "head:"]
+    count = "%count"
+    e.lines.append(f"  {count} = phi i64 [ 0, %entry ], [ %next, %body ]")
+    phis = [f"%e{r}" for r in range(rows)]
+    e.lines += [f"  {phis[r]} = phi {e.V} [ {first[r]}, %entry ], [ %n{r}, %body ]" for r in range(rows)]
+    e.lines += [f"  %more = icmp slt i64 {count}, {most}", "  br i1 %more, label %body, label %done", "body:"]
+    squared: dict[int, str] = {}
+    emit_graph(e, square, lambda _, row: phis[row], lambda row, value: squared.__setitem__(row, value), words)
+    lane_count = e.op(f"insertelement {e.I} poison, i64 {count}, i32 0")
+    spread = e.op(f"shufflevector {e.I} {lane_count}, {e.I} poison, <{lanes} x i32> zeroinitializer")
+    active = e.op(f"icmp slt {e.I} {spread}, {s}")
+    e.lines += [f"  %n{r} = select {e.B} {active}, {e.V} {squared[r]}, {e.V} {phis[r]}" for r in range(rows)]
+    e.lines += [f"  %next = add i64 {count}, 1", "  br label %head", "done:"]
+    for r in range(rows):
+        _store(e, "%out", r, phis[r])
+    return _module(e, words, start.name)
+
+
+def listing(graph: Graph, names: Sequence[Sequence[str]] | None = None) -> str:
+    """The same graph as readable Python (lane width 1), for reading and debugging; it runs."""
+    infix = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+    lines = [f"def {graph.name}({', '.join(ARGUMENTS)}):", f"    out = [0.0] * {graph.out}"]
+    for i in graph.instructions:
+        a = [f"w{n}" for n in i.args]
+        if i.word == "input":
+            note = f"  # {names[i.args[0]][i.args[1]]}" if names and i.args[1] < len(names[i.args[0]]) else ""
+            lines.append(f"    w{i.into} = {ARGUMENTS[i.args[0]]}[{i.args[1]}]{note}")
+        elif i.word == "const":
+            lines.append(f"    w{i.into} = {i.value!r}")
+        elif i.word == "output":
+            lines.append(f"    out[{i.into}] = {a[0]}")
+        elif i.word in infix:
+            text = f"{a[0]} {infix[i.word]} {a[1]}"
+            lines.append(f"    w{i.into} = {f'float({text})' if i.word in ('lt', 'le', 'eq', 'ne') else text}")
+        else:
+            forms = {
+                "neg": "-{0}",
+                "sq": "{0} * {0}",
+                "twice": "{0} + {0}",
+                "inv": "1.0 / {0}",
+                "copy": "{0}",
+                "fabs": "abs({0})",
+                "not": "float({0} == 0.0)",
+                "and": "{0} * {1}",
+                "or": "float({0} + {1} != 0.0)",
+                "if": "({1} if {0} != 0.0 else 0.0)",
+                "sign": "float(({0} > 0) - ({0} < 0))",
+                "max": "maximum({0}, {1})",
+                "min": "minimum({0}, {1})",
+                "pow": "power({0}, {1})",
+            }
+            lines.append(f"    w{i.into} = " + forms.get(i.word, i.word + "({0})").format(*a))
+    lines.append("    return out")
+    return "\n".join(lines) + "\n"

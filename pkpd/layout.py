@@ -11,8 +11,10 @@ from .errors import DoseloopError
 __all__ = ["RESERVED", "CovariateSpec", "Layout", "OutputSpec", "RouteSpec"]
 
 RESERVED = frozenset(
-    ("ID", "TIME", "AMT", "RATE", "DUR", "EVID", "MDV", "CMT", "II", "ADDL", "SS", "DV")
-    + ("LLOQ", "BLQ", "CENS", "OCC", "DVID", "ROUTE")
+    [
+        *("ID", "TIME", "AMT", "RATE", "DUR", "EVID", "MDV", "CMT", "II", "ADDL", "SS", "DV"),
+        *("LLOQ", "BLQ", "CENS", "OCC", "DVID", "ROUTE"),
+    ]
 )
 """The data items of the reader; covariates may have any other name."""
 

@@ -45,11 +45,15 @@ _VOLUMES = ("L", "dL", "mL", "uL", "l", "dl", "ml", "ul")
 _TIMES = ("h", "hr", "min", "s", "d", "day", "week", "month", "year")
 _BASES = (*_AMOUNTS, *_VOLUMES, *_TIMES)
 _EXACT = frozenset(
-    (*_BASES, "cm", "mm", "m^2", "kg/m^2", "mmHg", "degC", "bpm", "%")
-    + tuple(f"{a}/{b}" for a in _BASES for b in (*_VOLUMES, *_TIMES, "kg"))
-    + tuple(f"{a}/kg/{b}" for a in (*_AMOUNTS, *_VOLUMES) for b in _TIMES)
+    [
+        *_BASES,
+        *("cm", "mm", "m^2", "kg/m^2", "mmHg", "degC", "bpm", "%"),
+        *(f"{a}/{b}" for a in _BASES for b in (*_VOLUMES, *_TIMES, "kg")),
+        *(f"{a}/kg/{b}" for a in (*_AMOUNTS, *_VOLUMES) for b in _TIMES),
+    ]
 )
-_FOLDED = {u.casefold(): u for u in sorted(_EXACT)}
+_FOLDED = {u.casefold(): u for u in sorted(_EXACT, reverse=True)}
+_NEAR = {u.casefold(): u for u in (*_BASES[::-1], "mg/L", "ug/L", "ng/mL", "mmol/L", "mL/min", "L/h", "mg/h")}
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_µμ%°²³¹⁻·*/^ ()-]{0,40}")
 _POWER = re.compile(r"\^|\*\*")
@@ -73,8 +77,8 @@ def registry() -> pint.UnitRegistry[Any]:
 
 
 def _hint(unit: str) -> str:
-    near = difflib.get_close_matches(unit.casefold(), list(_FOLDED), n=1, cutoff=0.65)
-    return f"; did you mean {_FOLDED[near[0]]}?" if near else "; write it as in mg/L, ug, mL/min or h"
+    near = difflib.get_close_matches(unit.casefold(), list(_NEAR), n=1, cutoff=0.65)
+    return f"; did you mean {_NEAR[near[0]]}?" if near else "; write it as in mg/L, ug, mL/min or h"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -22,13 +22,15 @@ MAX_ADDITIONAL = 10_000
 class Checker:
     """Collects the problems of one event while its fields are made plain Python numbers."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, time: Any = None) -> None:
         self.what = what
+        self.time = time
         self.problems: list[str] = []
 
     def add(self, text: str) -> None:
         """Note a problem."""
-        self.problems.append(f"{self.what}: {text}")
+        where = f" at {self.time!r}" if isinstance(self.time, int | float) else ""
+        self.problems.append(f"{self.what}{where}: {text}")
 
     def number(self, name: str, value: Any, *, signed: bool = False, positive: bool = False) -> float:
         """A finite float, NaN when it is none; −0.0 becomes 0.0, so that equal regimens have equal text."""
@@ -110,7 +112,9 @@ class Dose:
     order: int = 0
 
     def __post_init__(self) -> None:
-        check = Checker("dose" if isinstance(self.time, str | bytes) else f"dose at {self.time!r}")
+        if self._usual():
+            return
+        check = Checker("dose", self.time)
         put = object.__setattr__
         put(self, "time", check.number("time", self.time, signed=True))
         put(self, "amount", check.number("amount", self.amount))
@@ -129,6 +133,23 @@ class Dose:
         put(self, "order", check.count("order", self.order))
         self._check_together(check)
         check.done()
+
+    def _usual(self) -> bool:
+        """Whether this is a lone bolus of plain numbers, as nearly all are in a large file: nothing to judge."""
+        return (
+            type(self.time) is float
+            and type(self.amount) is float
+            and 0.0 < abs(self.time) < math.inf
+            and 0.0 < self.amount < math.inf
+            and type(self.order) is type(self.additional) is type(self.steady_state) is int
+            and self.duration is self.rate is self.modelled is None
+            and self.reset is False
+            and type(self.interval) is float
+            and self.additional == self.steady_state == self.interval == 0
+            and isinstance(self.route, str)
+            and not self.route.isspace()
+            and self.route != ""
+        )
 
     def _check_together(self, check: Checker) -> None:
         if (self.duration is not None) + (self.rate is not None) + (self.modelled is not None) > 1:

@@ -255,10 +255,18 @@ def _plain(value: float) -> float:
     return float(value) + 0.0
 
 
+def _is_plain(value: object) -> bool:
+    return type(value) is float and (value != 0.0 or math.copysign(1.0, value) > 0)
+
+
 def _plain_row(row: CovariateRow) -> CovariateRow:
+    if _is_plain(row.time) and all(_is_plain(value) for _, value in row.values):
+        return row
     return CovariateRow(_plain(row.time), [(name, _plain(value)) for name, value in row.values])
 
 
 def _plain_level(m: Measurement) -> Measurement:
+    if _is_plain(m.time) and _is_plain(m.value) and (m.lloq is None or _is_plain(m.lloq)):
+        return m
     lloq = None if m.lloq is None else _plain(m.lloq)
     return replace(m, time=_plain(m.time), value=_plain(m.value), lloq=lloq)

@@ -92,6 +92,8 @@ class Regimen:
     @property
     def last(self) -> float:
         """Time of the last event, repeats included; −inf when empty."""
+        if not any(isinstance(e, Dose) and e.additional for e in self.events):
+            return self.events[-1].time if self.events else -math.inf
         times = [-math.inf]
         for e, cancel in self._cancelled():
             if isinstance(e, Reset) or e.last < cancel:

@@ -1,19 +1,38 @@
-"""Calling a compiled kernel by its address from Numba code."""
+"""Raw memory from Numba code: reading and writing by address, and calling a compiled kernel.
+
+The event loop works on plain addresses: array objects would cost a reference count at each touch (half of the run
+time, measured) and minutes of compilation. Addresses come from :func:`addresses` of arrays that the caller holds for
+the whole call; their sizes and dtypes are checked in `pkpd.engine` before any loop starts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["call_kernel"]
+__all__ = ["addresses", "call_kernel", "get", "geti", "put", "puti"]
+
+
+def addresses(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Addresses of C-contiguous float64 or int64 arrays; the caller keeps the arrays alive.
+
+    Raises:
+        TypeError: for any other layout or dtype.
+    """
+    for a in arrays:
+        if a.dtype not in (np.float64, np.int64) or not a.flags.c_contiguous:
+            raise TypeError(f"a kernel reads contiguous float64 or int64, not {a.dtype} with strides {a.strides}")
+    return tuple(int(a.ctypes.data) for a in arrays)
 
 
 @intrinsic
 def call_kernel(typingctx: Any, entry: Any, s: Any, x: Any, p: Any, u: Any, k: Any, out: Any) -> Any:
-    """``entry(s, x, p, u, k, out)``: seven addresses (int64). Callers keep the arrays alive over the call."""
+    """``entry(s, x, p, u, k, out)``: seven addresses (int64)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = ir.IntType(8).as_pointer()
@@ -23,3 +42,32 @@ def call_kernel(typingctx: Any, entry: Any, s: Any, x: Any, p: Any, u: Any, k: A
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen
+
+
+def _element(builder: Any, base: Any, index: Any, kind: Any) -> Any:
+    return builder.gep(builder.inttoptr(base, kind.as_pointer()), [index], source_etype=kind)
+
+
+def _reader(kind: Any, result: Any) -> Any:
+    def read(typingctx: Any, base: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.load(_element(builder, args[0], args[1], kind), typ=kind)
+
+        return result(types.int64, types.int64), codegen
+
+    return intrinsic(read)
+
+
+def _writer(kind: Any, value_type: Any) -> Any:
+    def write(typingctx: Any, base: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.store(args[2], _element(builder, args[0], args[1], kind))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, value_type), codegen
+
+    return intrinsic(write)
+
+
+get, put = _reader(ir.DoubleType(), types.float64), _writer(ir.DoubleType(), types.float64)
+geti, puti = _reader(ir.IntType(64), types.int64), _writer(ir.IntType(64), types.int64)

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from . import drive as d
+from .calls import addresses
 from .errors import SolverError
+from .job import FIELDS
 from .lanes import LANES
 from .model import Model
+from .steppers import SLOTS
 from .system import System
 
-__all__ = ["STATUS", "Method", "execute", "make_plan", "set_threads", "workspace"]
+__all__ = ["STATUS", "Events", "Method", "People", "Plan", "execute", "job", "make_plan", "set_threads"]
 
 STATUS = {
     d.OK: "ok",
@@ -75,28 +78,75 @@ class Method:
 _STEPPERS = {d.EXACT: "propagator", d.RK4: "rk4", d.ADAPTIVE: "dopri5", d.STIFF: "jacobian"}
 
 
-def make_plan(system: System, method: Method, queue: int) -> d.Plan:
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Schedules laid end to end; schedule s is ``start[s]:start[s + 1]``, in time order (see `pkpd.schedule.pack`)."""
+
+    start: np.ndarray
+    time: np.ndarray
+    kind: np.ndarray
+    route: np.ndarray
+    amount: np.ndarray
+    extra: np.ndarray
+    mode: np.ndarray
+    elapsed: np.ndarray
+    index: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """One row per patient (or per draw): which schedule, which parameters, where the results go."""
+
+    schedule: np.ndarray
+    parameters: np.ndarray  # (segments, rows_p)
+    segment: np.ndarray  # first segment of each patient
+    x0: np.ndarray  # (patients, rows_x)
+    table: np.ndarray  # states to set (steady state), (entries, rows_x)
+    table_base: np.ndarray
+    t0: np.ndarray
+    y_base: np.ndarray
+    snap_base: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Method, sizes and kernels of one kind of run."""
+
+    system: System
+    method: int
+    queue: int
+    atol: float
+    fields: dict[str, int]
+    tolerance: np.ndarray
+
+
+def make_plan(system: System, method: Method, queue: int) -> Plan:
     """Sizes and kernel addresses for one run; compiles what is not yet compiled."""
     code = method.resolve(system.model, system.linear)
-    exact = code == d.EXACT
-    return d.Plan(
-        code,
-        system.n,
-        system.n_model,
-        system.m,
-        system.nu,
-        system.ny,
-        system.directions,
-        len(system.model.inputs),
-        system.rows_propagator if exact else 0,
-        max(1, queue),
-        0 if exact and not system.directions else system.kernel("rhs"),
-        system.kernel("outputs"),
-        system.kernel(_STEPPERS[code]),
-        system.kernel("advance") if exact else 0,
-        float(method.rtol),
-        float(method.step),
-    )
+    is_exact = code == d.EXACT
+    tolerance = np.array([method.rtol, method.step], dtype=float)
+    fields = {
+        "METHOD": code,
+        "N": system.n,
+        "N_MODEL": system.n_model,
+        "M": system.m,
+        "NU": system.nu,
+        "NY": system.ny,
+        "K": system.directions,
+        "INPUTS": len(system.model.inputs),
+        "ROUTES": len(system.model.routes),
+        "ROWS_X": system.rows_x,
+        "ROWS_P": system.rows_p,
+        "ROWS_U": system.rows_u,
+        "ROWS_Y": system.rows_y,
+        "ROWS_PROP": system.rows_propagator if is_exact else 0,
+        "QUEUE": max(1, queue),
+        "K_RHS": 0 if is_exact and not system.directions else system.kernel("rhs"),
+        "K_OUTPUTS": system.kernel("outputs"),
+        "K_STEP": system.kernel(_STEPPERS[code]),
+        "K_ADVANCE": system.kernel("advance") if is_exact else 0,
+    }
+    return Plan(system, code, max(1, queue), method.atol, fields, tolerance)
 
 
 @lru_cache(maxsize=256)
@@ -112,88 +162,93 @@ def _route_table(model: Model) -> np.ndarray:
 _local = threading.local()
 
 
-def workspace(system: System, plan: d.Plan, atol: float) -> d.Lanes:
-    """Working memory of this thread for this plan; kept, and so alive, for the life of the thread."""
-    store: dict[Any, d.Lanes] = _local.__dict__.setdefault("store", {})
-    key = (system.model, plan.method, plan.directions, system.integrals, plan.queue, atol)
-    if key in store:
-        return store[key]
-    W, n, K, q = LANES, system.rows_x, plan.directions, plan.queue
-    stiff = plan.method == d.STIFF
-    rows_out = max(3 * n, system.rows_y, (2 + n) * n if stiff else 0)
-    zeros = np.zeros
-    routes = _route_table(system.model)
-    store[key] = d.Lanes(
-        s=zeros((2, W)),
-        x=zeros((2, n, W)),
-        p=zeros((system.rows_p, W)),
-        u=zeros((max(1, system.rows_u), W)),
-        out=zeros((rows_out, W)),
-        first=zeros((n, W)),
-        prop=zeros((d.SLOTS, max(1, plan.rows_propagator), W)),
-        prop_h=zeros((d.SLOTS, W)),
-        t=zeros(W),
-        target=zeros(W),
-        h=zeros(W),
-        integer=zeros((9, W), dtype=np.int64),
-        active=zeros((max(1, len(routes)), W), dtype=np.int64),
-        q_time=zeros((q, W)),
-        q_kind=zeros((q, W), dtype=np.int64),
-        q_route=zeros((q, W), dtype=np.int64),
-        q_amount=zeros((q, W)),
-        q_stop=zeros((q, W)),
-        q_da=zeros((q, max(1, K), W)),
-        q_dt=zeros((q, max(1, K), W)),
-        q_ds=zeros((q, max(1, K), W)),
-        scratch=zeros(n),
-        M=zeros((W, n, n) if stiff else (1, 1, 1)),
-        pivots=zeros((W, n) if stiff else (1, 1), dtype=np.int64),
-        stages=zeros((6, n, W) if stiff else (1, 1, 1)),
-        b=zeros((n, W)),
-        atol=np.full(n, atol),
-        routes=routes,
-    )
+def _workspace(plan: Plan) -> dict[str, np.ndarray]:
+    """Working memory of this thread for this plan, kept for the life of the thread."""
+    store: dict[Any, dict[str, np.ndarray]] = _local.__dict__.setdefault("store", {})
+    system = plan.system
+    key = (id(system), plan.method, plan.queue, plan.atol)
+    if key not in store:
+        W, n, K, q = LANES, system.rows_x, system.directions, plan.queue
+        stiff, rows_prop = plan.method == d.STIFF, max(1, plan.fields["ROWS_PROP"])
+        floats = {
+            "S": 2,
+            "X": 2 * n,
+            "P": system.rows_p,
+            "U": system.rows_u,
+            "OUT": max(3 * n, system.rows_y, (2 + n) * n if stiff else 0),
+            "FIRST": n,
+            "PROP": SLOTS * rows_prop,
+            "PROP_H": SLOTS,
+            "T": 1,
+            "TARGET": 1,
+            "H": 1,
+            "Q_TIME": q,
+            "Q_AMOUNT": q,
+            "Q_STOP": q,
+            "Q_DA": q * max(1, K),
+            "Q_DT": q * max(1, K),
+            "Q_DS": q * max(1, K),
+            "SCRATCH": n,
+            "LU": n * n if stiff else 1,
+            "STAGES": 6 * n if stiff else 1,
+            "B": n,
+        }
+        integers = {"EV": 1, "END": 1, "DONE": 1, "FRESH": 1, "QN": 1, "SEEN": 1, "WHO": 1, "LEFT": 1, "RING": 1}
+        integers |= {"ACTIVE": max(1, len(system.model.routes)), "Q_KIND": q, "Q_ROUTE": q, "PIVOTS": n}
+        store[key] = {name: np.zeros((rows, W)) for name, rows in floats.items()}
+        store[key] |= {name: np.zeros((rows, W), dtype=np.int64) for name, rows in integers.items()}
+        store[key] |= {"ATOL": np.full(n, plan.atol), "ROUTE_TABLE": _route_table(system.model)}
+        _local.__dict__.setdefault("systems", []).append(system)  # its id is our key
     return store[key]
+
+
+def job(plan: Plan, arrays: dict[str, np.ndarray], patients: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The job's table for this thread, and the arrays whose addresses it holds (keep both until the loop ends)."""
+    held = {**_workspace(plan), **arrays, "TOLERANCE": plan.tolerance}
+    table = np.zeros(len(FIELDS), dtype=np.int64)
+    for name, value in {**plan.fields, "PATIENTS": patients, **dict(zip(held, addresses(list(held.values()))))}.items():
+        table[FIELDS[name]] = value
+    return table, list(held.values())
 
 
 _pool: list[ThreadPoolExecutor] = []
 
 
-def _run(
-    system: System, plan: d.Plan, atol: float, ev: d.Events, people: d.People, blocks: range, Y: Any, snaps: Any, status: Any
-) -> None:
-    d.drive(plan, ev, people, workspace(system, plan, atol), blocks.start, blocks.stop, Y, snaps, status)
+def _run(plan: Plan, arrays: dict[str, np.ndarray], patients: int, blocks: range) -> None:
+    table, held = job(plan, arrays, patients)
+    d.drive(int(table.ctypes.data), blocks.start, blocks.stop)
+    del held  # alive until here
 
 
 def execute(
-    system: System, plan: d.Plan, atol: float, ev: d.Events, people: d.People, observations: int, snapshots: int
+    plan: Plan, events: Events, people: People, observations: int, snapshots: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run everybody. Returns outputs (observations, rows_y), snapshots (snapshots, rows_x), status per patient."""
-    patients = len(people.schedule)
-    _check(system, ev, people)
+    system, patients = plan.system, len(people.schedule)
+    _check(system, events, people)
+    arrays = {f"E_{k.upper()}": getattr(events, k) for k in Events.__slots__}
+    arrays |= {f"P_{k.upper()}": getattr(people, k) for k in People.__slots__}
     Y = np.full((observations, system.rows_y), np.nan)
     snaps = np.full((max(1, snapshots), system.rows_x), np.nan)
     status = np.zeros(patients, dtype=np.int64)
+    arrays |= {"P_Y": Y, "P_SNAPS": snaps, "P_STATUS": status}
     blocks = -(-patients // LANES)
     parts = min(_threads[0], max(1, blocks // 4))
     if parts == 1:
-        _run(system, plan, atol, ev, people, range(blocks), Y, snaps, status)
+        _run(plan, arrays, patients, range(blocks))
     else:
         # small parts, so that a slow block does not leave a thread idle
         edges = np.linspace(0, blocks, min(blocks, parts * 8) + 1).astype(int)
         if not _pool or _pool[0]._max_workers < parts:
             _pool[:] = [ThreadPoolExecutor(parts, thread_name_prefix="doseloop")]
-        jobs = [
-            _pool[0].submit(_run, system, plan, atol, ev, people, range(a, b), Y, snaps, status)
-            for a, b in zip(edges[:-1], edges[1:])
-        ]
-        for job in jobs:
-            job.result()
+        jobs = [_pool[0].submit(_run, plan, arrays, patients, range(a, b)) for a, b in zip(edges[:-1], edges[1:])]
+        for task in jobs:
+            task.result()
     return Y, snaps, status
 
 
-def _check(system: System, ev: d.Events, people: d.People) -> None:
-    """Sizes and dtypes of all that the loop and the kernels will read through bare pointers."""
+def _check(system: System, ev: Events, people: People) -> None:
+    """Sizes of all that the loop and the kernels will read through bare addresses."""
     patients = len(people.schedule)
     checks = {
         "parameters": (people.parameters.ndim == 2 and people.parameters.shape[1] == system.rows_p),
@@ -201,7 +256,8 @@ def _check(system: System, ev: d.Events, people: d.People) -> None:
         "table": people.table.ndim == 2 and people.table.shape[1] == system.rows_x,
         "schedule": patients > 0 and 0 <= people.schedule.min() and people.schedule.max() < len(ev.start) - 1,
         "segment": 0 <= people.segment.min() and people.segment.max() < len(people.parameters),
-        "events": ev.start[-1] == len(ev.time) == len(ev.kind) == len(ev.index),
+        "events": all(len(getattr(ev, k)) == ev.start[-1] for k in Events.__slots__ if k != "start"),
+        "rows": all(len(getattr(people, k)) == patients for k in ("segment", "table_base", "t0", "y_base", "snap_base")),
     }
     bad = [name for name, good in checks.items() if not good]
     if bad:

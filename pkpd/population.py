@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import drive as d
-from .engine import Method, execute, make_plan
+from .engine import Method, People, execute, make_plan
 from .schedule import Schedule, pack
 from .steady import steady_states
 from .system import System
@@ -63,7 +62,7 @@ class Prepared:
         counts = self.observations[schedule_of]
         y_base = np.zeros(patients, dtype=np.int64)
         np.cumsum(counts[:-1], out=y_base[1:])
-        people = d.People(
+        people = People(
             np.ascontiguousarray(schedule_of, dtype=np.int64),
             parameters,
             segment,
@@ -74,7 +73,7 @@ class Prepared:
             y_base,
             np.zeros(patients, dtype=np.int64),
         )
-        Y, _, status = execute(system, self.plan, self.method.atol, self.events, people, int(counts.sum()), 0)
+        Y, _, status = execute(self.plan, self.events, people, int(counts.sum()))
         return Y, status
 
     def _table(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import drive as d
+from .engine import Events
 from .model import Model
 from .regimen import Dose, Regimen, Reset
 
@@ -122,7 +123,7 @@ def interval_schedule(model: Model, dose: Dose, past: int) -> Schedule:
     return s
 
 
-def pack(schedules: Sequence[Schedule]) -> d.Events:
+def pack(schedules: Sequence[Schedule]) -> Events:
     """Sort each schedule and lay all of them end to end."""
     flat: list[tuple[float, int, int, tuple[int, int, float, float, int, float, int]]] = []
     start = np.zeros(len(schedules) + 1, dtype=np.int64)
@@ -131,7 +132,7 @@ def pack(schedules: Sequence[Schedule]) -> d.Events:
         start[i + 1] = len(flat)
     body = [r[3] for r in flat]
     column = lambda j, kind: np.array([b[j] for b in body], dtype=kind)  # noqa: E731
-    return d.Events(
+    return Events(
         start,
         np.array([r[0] for r in flat], dtype=float),
         column(0, np.int64),

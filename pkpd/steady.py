@@ -11,7 +11,7 @@ import ctypes
 import numpy as np
 
 from . import drive as d
-from .engine import Method, execute, make_plan
+from .engine import Method, People, execute, make_plan
 from .errors import SolverError
 from .lanes import LANES
 from .model import Model
@@ -55,7 +55,7 @@ def _interval(system: System, method: Method, dose: Dose, parameters: np.ndarray
         schedule = interval_schedule(system.model, dose, 0)
     else:
         schedule = interval_schedule(system.model, dose, past_doses(system.model, dose, parameters))
-    people = d.People(
+    people = People(
         schedule=np.zeros(len(parameters), dtype=np.int64),
         parameters=parameters,
         segment=np.arange(len(parameters)),
@@ -64,10 +64,10 @@ def _interval(system: System, method: Method, dose: Dose, parameters: np.ndarray
         table_base=np.zeros(len(parameters), dtype=np.int64),
         t0=np.zeros(len(parameters)),
         y_base=np.zeros(len(parameters), dtype=np.int64),
-        snapshot_base=np.arange(len(parameters)),
+        snap_base=np.arange(len(parameters)),
     )
     plan = make_plan(system, method, schedule.doses)
-    _, snaps, status = execute(system, plan, method.atol, pack([schedule]), people, 0, len(parameters))
+    _, snaps, status = execute(plan, pack([schedule]), people, 0, len(parameters))
     if status.any():
         raise SolverError(f"steady state of {dose}: the interval could not be simulated")
     return snaps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .calls import get, geti, put, puti
 from .jit import jit
 
 GAMMA = 0.25
@@ -29,38 +30,46 @@ C[5, :5] = 8.083246795921522, -7.981132988064893, -31.52159432874371, 16.3193054
 
 
 @jit
-def factor(M: np.ndarray, pivots: np.ndarray, n: int) -> bool:
-    """LU with partial pivoting, in place; False where singular or not finite."""
+def factor(M, pivots, n):
+    """LU of the n × n matrix at address ``M`` with partial pivoting, in place; False where singular or not finite."""
     for c in range(n):
-        best, row = abs(M[c, c]), c
+        best, row = abs(get(M, c * n + c)), c
         for r in range(c + 1, n):
-            if abs(M[r, c]) > best:
-                best, row = abs(M[r, c]), r
-        if not best > 0.0 or not np.isfinite(best):
+            if abs(get(M, r * n + c)) > best:
+                best, row = abs(get(M, r * n + c)), r
+        if not best > 0.0 or not best < np.inf:
             return False
-        pivots[c] = row
+        puti(pivots, c, row)
         if row != c:
             for j in range(n):
-                M[c, j], M[row, j] = M[row, j], M[c, j]
+                v = get(M, c * n + j)
+                put(M, c * n + j, get(M, row * n + j))
+                put(M, row * n + j, v)
         for r in range(c + 1, n):
-            M[r, c] /= M[c, c]
-            if M[r, c] != 0.0:
+            ratio = get(M, r * n + c) / get(M, c * n + c)
+            put(M, r * n + c, ratio)
+            if ratio != 0.0:
                 for j in range(c + 1, n):
-                    M[r, j] -= M[r, c] * M[c, j]
+                    put(M, r * n + j, get(M, r * n + j) - ratio * get(M, c * n + j))
     return True
 
 
 @jit
-def solve(M: np.ndarray, pivots: np.ndarray, b: np.ndarray, n: int) -> None:
-    """Solve with the factors of :func:`factor`, in place."""
+def solve(M, pivots, b, n):
+    """Solve with the factors of :func:`factor`, in place in the vector at ``b``."""
     for c in range(n):
-        r = pivots[c]
+        r = geti(pivots, c)
         if r != c:
-            b[c], b[r] = b[r], b[c]
+            v = get(b, c)
+            put(b, c, get(b, r))
+            put(b, r, v)
     for i in range(n):
+        v = get(b, i)
         for j in range(i):
-            b[i] -= M[i, j] * b[j]
+            v -= get(M, i * n + j) * get(b, j)
+        put(b, i, v)
     for i in range(n - 1, -1, -1):
+        v = get(b, i)
         for j in range(i + 1, n):
-            b[i] -= M[i, j] * b[j]
-        b[i] /= M[i, i]
+            v -= get(M, i * n + j) * get(b, j)
+        put(b, i, v / get(M, i * n + i))

@@ -220,7 +220,7 @@ class Columns:
         return Column(label, unit, values, missing, bad, index)
 
     def _flag_bad(self, bad: NDArray[np.bool_], label: str, raw: Sequence[str]) -> None:
-        rows = np.flatnonzero(bad)
+        rows: list[int] = np.flatnonzero(bad).tolist()
         advice = {cell: _advice(cell, self.decimal) for cell in {raw[i] for i in rows}}
         for kind in sorted(set(advice.values())):
             these = np.zeros_like(bad)

@@ -190,9 +190,7 @@ def _split(text: str, name: str) -> Table:
         problems.append(
             Problem(before + 1, None, f"the line cannot be split into cells: {error}", "look for a stray quote mark")
         )
-    columns: list[Sequence[str] | NDArray[np.float64]] = (
-        [] if problems or not rows else list(zip(*rows, strict=True))  # type: ignore[arg-type]
-    )
+    columns: list[Sequence[str] | NDArray[np.float64]] = [] if problems or not rows else list(zip(*rows, strict=True))
     kept = np.array(numbers if columns else [], dtype=np.int64)
     return Table(name, header or [], columns, kept, separator, tuple(problems), total)
 

@@ -111,14 +111,15 @@ class Layout:
     def _problems(self) -> Iterator[str]:
         if not self.routes:
             yield "a layout needs at least one route"
-        for what, names in (
-            ("route", [r.name.casefold() for r in self.routes]),
-            ("output", [o.name for o in self.outputs]),
-            ("DVID", [o.dvid for o in self.outputs]),
-            ("covariate", [c.name for c in self.covariates]),
-            ("covariate column", [a for c in self.covariates for a in self.aliases(c)]),
-        ):
-            twice = sorted({str(n) for n in names if names.count(n) > 1})
+        named: dict[str, list[str]] = {
+            "route": [r.name.casefold() for r in self.routes],
+            "output": [o.name for o in self.outputs],
+            "DVID": [str(o.dvid) for o in self.outputs],
+            "covariate": [c.name for c in self.covariates],
+            "covariate column": [a for c in self.covariates for a in self.aliases(c)],
+        }
+        for what, names in named.items():
+            twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 yield f"{what} named twice: {', '.join(twice)}"
         for r in self.routes:
@@ -130,9 +131,10 @@ class Layout:
             taken = sorted(RESERVED & self.aliases(c))
             if taken:
                 yield f"covariate {c.name}: {', '.join(taken)} has a meaning of its own"
-        for x in (*self.outputs, *self.covariates):
-            if not x.low <= x.high:
-                yield f"{x.name}: low {x.low:g} must not be above high {x.high:g}"
+        ranges = [(o.name, o.low, o.high) for o in self.outputs] + [(c.name, c.low, c.high) for c in self.covariates]
+        for name, low, high in ranges:
+            if not low <= high:
+                yield f"{name}: low {low:g} must not be above high {high:g}"
 
     @staticmethod
     def aliases(covariate: CovariateSpec) -> set[str]:

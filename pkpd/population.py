@@ -7,11 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from .engine import Method, People, execute, make_plan
+from .individuals import evaluate
+from .lanes import LANES
 from .schedule import Schedule, pack
 from .steady import steady_states
 from .system import System
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "starting_states"]
+
+
+def starting_states(system: System, parameters: np.ndarray) -> np.ndarray:
+    """The model's starting states (and directions) for these parameters, (patients, rows_x)."""
+    x0 = np.zeros((len(parameters), system.rows_x))
+    if system.model.initial is not None and len(parameters):
+        memory = [np.zeros((max(1, rows), LANES)) for rows in (0, system.rows_p, system.rows_x)]
+        evaluate(system.kernel("initial"), np.zeros((len(parameters), 0)), parameters, *memory, x0)
+    return x0
 
 
 class Prepared:
@@ -44,7 +55,7 @@ class Prepared:
             parameters: (segments, rows_p); one row per patient, or ``segment`` says where each patient's rows begin.
             schedule_of: which schedule each patient follows; default the i-th, or the only one.
             segment: first row of each patient in ``parameters``.
-            x0: starting states, (patients, rows_x); default 0.
+            x0: starting states, (patients, rows_x); default the model's own.
 
         Returns:
             outputs (all observations, rows_y), patient after patient; status (patients,), 0 where all went well.
@@ -57,7 +68,7 @@ class Prepared:
             one = len(self.schedules) == 1
             schedule_of = np.zeros(patients, dtype=np.int64) if one else np.arange(patients)
         if x0 is None:
-            x0 = np.zeros((patients, system.rows_x))
+            x0 = starting_states(system, parameters[segment])
         table, table_base = self._table(parameters, schedule_of, segment)
         counts = self.observations[schedule_of]
         y_base = np.zeros(patients, dtype=np.int64)

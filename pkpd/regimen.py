@@ -33,7 +33,7 @@ class Regimen:
         RegimenError: something that is neither a dose nor a reset.
     """
 
-    __slots__ = ("_hash", "events")
+    __slots__ = ("events",)
     events: tuple[Event, ...]
 
     def __init__(self, *events: Event) -> None:
@@ -41,7 +41,6 @@ class Regimen:
         if wrong:
             raise RegimenError(wrong)
         object.__setattr__(self, "events", tuple(sorted(events, key=lambda e: (e.time, e.order))))
-        object.__setattr__(self, "_hash", hash(self.events))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Regimen is immutable; cannot set {name}")
@@ -62,7 +61,7 @@ class Regimen:
         return self.events == other.events if isinstance(other, Regimen) else NotImplemented
 
     def __hash__(self) -> int:
-        return int(self._hash)
+        return hash(self.events)
 
     def __repr__(self) -> str:
         return f"Regimen({'; '.join(str(e) for e in self.events)})"

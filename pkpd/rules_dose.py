@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["DOSE_ITEMS", "check", "repeated"]
 
 DOSE_ITEMS = ("AMT", "RATE", "DUR", "II", "ADDL", "SS")
+
+
+_DOSELESS = {0: "a level (EVID 0)", 2: "an EVID 2 row", 3: "a reset (EVID 3)"}
 
 
 def check(columns: Columns, layout: Layout, rows: Rows) -> None:
@@ -38,15 +42,14 @@ def check(columns: Columns, layout: Layout, rows: Rows) -> None:
 
 
 def _only_on_doses(columns: Columns, rows: Rows) -> None:
-    what = {0: "a level (EVID 0)", 2: "an EVID 2 row", 3: "a reset (EVID 3)"}
     for item in DOSE_ITEMS:
         column = columns[item]
-        stray = np.isin(rows.evid, tuple(what)) & column.stated & (column.values != 0)
+        stray = np.isin(rows.evid, tuple(_DOSELESS)) & column.stated & (column.values != 0)
         columns.problems.flag(
             stray,
             columns.lines,
             item,
-            lambda i, v=column.values: f"{v[i]:g} stands on {what[int(rows.evid[i])]}",
+            partial(_stray, column.values, rows.evid),
             "give doses rows of their own, with EVID 1",
         )
     mdv = columns["MDV"]
@@ -68,6 +71,10 @@ def _only_on_doses(columns: Columns, rows: Rows) -> None:
         lambda i: f"{dv.values[i]:g} stands on a dose",
         "give the level a row of its own, with EVID 0",
     )
+
+
+def _stray(values: NDArray[np.float64], evid: NDArray[np.int64], i: int) -> str:
+    return f"{values[i]:g} stands on {_DOSELESS[int(evid[i])]}"
 
 
 def _routes(columns: Columns, layout: Layout, rows: Rows, infusion: NDArray[np.bool_]) -> None:

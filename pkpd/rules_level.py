@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .columns import Columns
-from .layout import CovariateSpec, Layout
+from .layout import CovariateSpec, Layout, OutputSpec
 from .rules_dose import repeated
 
 if TYPE_CHECKING:
@@ -120,9 +121,13 @@ def _values(columns: Columns, layout: Layout, rows: Rows, written: NDArray[np.fl
             judged & ((written < output.low) | (written > output.high)),
             lines,
             "DV",
-            lambda i, o=output: f"{o.name} {written[i]:g} {o.unit} is outside {o.low:g} to {o.high:g}",
+            partial(_outside, output, written),
             "check the number and its unit (MDV 1 leaves the level out)",
         )
+
+
+def _outside(output: OutputSpec, values: NDArray[np.float64], i: int) -> str:
+    return f"{output.name} {values[i]:g} {output.unit} is outside {output.low:g} to {output.high:g}"
 
 
 def _doses_so_far(rows: Rows) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@
   direction k the ``n`` rows of ∂state/∂direction k;
 - parameters: ``m`` rows, then for each direction the ``m`` rows of ∂parameter/∂direction;
 - u: ``inputs + routes`` rows, then for each direction as many rows of ∂u/∂direction;
-- outputs: ``outputs`` rows, then for each direction as many.
+- outputs: ``outputs`` rows (then with ``integrals`` as many for their integrals), then for each direction as many.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class System:
         m = traced(model)
         self.model, self.directions, self.integrals = model, directions, integrals
         self.n_model = m.x.numel()
-        f, x = m.f, m.x
+        f, x, y = m.f, m.x, m.y
         if integrals:
-            f = ca.vertcat(f, m.y)
-            x = ca.vertcat(x, ca.SX.sym("integral", m.y.numel()))
-        self.n, self.m, self.nu, self.ny = x.numel(), m.p.numel(), m.u.numel(), m.y.numel()
+            sums = ca.SX.sym("integral", m.y.numel())
+            f, x, y = ca.vertcat(f, m.y), ca.vertcat(x, sums), ca.vertcat(y, sums)
+        self.n, self.m, self.nu, self.ny = x.numel(), m.p.numel(), m.u.numel(), y.numel()
         K = directions
         self.rows_x, self.rows_p, self.rows_u = self.n * (1 + K), self.m * (1 + K), self.nu * (1 + K)
         self.rows_y = self.ny * (1 + K)
-        self._t, self._x, self._p, self._u, self._f, self._y = m.t, x, m.p, m.u, f, m.y
+        self._t, self._x, self._p, self._u, self._f, self._y = m.t, x, m.p, m.u, f, y
         self._h = ca.SX.sym("h")
         self._X = ca.vertcat(x, ca.SX.sym("dx", self.n * K)) if K else x
         self._P = ca.vertcat(m.p, ca.SX.sym("dp", self.m * K)) if K else m.p
@@ -86,6 +86,14 @@ class System:
         s = ca.vertcat(self._t, self._h) if scalars is None else scalars
         return graph_of(name, [s, self._X, self._P, self._U, ca.SX(0, 1) if k is None else k], out)
 
+    def initial(self) -> Graph:
+        """Starting states and their directions (integrals 0)."""
+        m, zero = traced(self.model), ca.SX.zeros(self.n - self.n_model)
+        out = [m.x0, zero]
+        for k in range(self.directions):
+            out += [ca.jtimes(m.x0, self._p, self._direction(self._P, self.m, k)), zero]
+        return self._graph("initial", ca.vertcat(*out))
+
     def rhs(self) -> Graph:
         """dX/dt."""
         return self._graph("rhs", self.flow(self._t, self._X, self._P, self._U))
@@ -93,9 +101,8 @@ class System:
     def outputs(self) -> Graph:
         """Outputs and their directions."""
         out = [self._y]
-        states = self._x[: self.n_model]
         for k in range(self.directions):
-            d = ca.jtimes(self._y, states, self._direction(self._X, self.n, k)[: self.n_model])
+            d = ca.jtimes(self._y, self._x, self._direction(self._X, self.n, k))
             out.append(d + ca.jtimes(self._y, self._p, self._direction(self._P, self.m, k)))
         return self._graph("outputs", ca.vertcat(*out))
 

@@ -192,7 +192,9 @@ class Columns:
     def _strangers(self, labels: list[str], absent: list[str]) -> None:
         """Unknown columns are not looked at, but one that may be a data item misspelt would lose doses."""
         for label in labels:
-            near = difflib.get_close_matches(label.upper(), absent, n=1, cutoff=_NEAR)
+            upper = label.upper()
+            near = difflib.get_close_matches(upper, absent, n=1, cutoff=_NEAR)
+            near = near or [a for a in absent if sorted(a) == sorted(upper)]
             if near:
                 self.problems.add(
                     f"the name is not known but is near to {near[0]}",

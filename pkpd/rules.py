@@ -34,6 +34,7 @@ class Rows:
         ids: the patient's identifier, a text a row.
         starts: index of the first row of each patient.
         patient: number of the patient, by row.
+        torn: rows of a patient whose other rows stand elsewhere in the file.
         evid: 0 level, 1 dose, 2 other, 3 reset, 4 reset and dose; −1 where it is not known.
         dose: rows with a dose (EVID 1 or 4).
         level: rows with a level that counts (EVID 0, MDV not 1).
@@ -46,6 +47,7 @@ class Rows:
     ids: list[str]
     starts: Ints
     patient: Ints
+    torn: Bools
     evid: Ints
     dose: Bools
     level: Bools
@@ -60,13 +62,14 @@ def check(columns: Columns, layout: Layout) -> Rows:
 
     The rules judge only what could be read: a cell that is already a problem breaks no further rule.
     """
-    ids, starts, patient = _patients(columns)
+    ids, starts, patient, torn = _patients(columns)
     _times(columns, layout, patient)
     evid = _evid(columns)
     rows = Rows(
         ids=ids,
         starts=starts,
         patient=patient,
+        torn=torn,
         evid=evid,
         dose=(evid == 1) | (evid == 4),
         level=np.zeros(len(columns), dtype=bool),
@@ -80,7 +83,7 @@ def check(columns: Columns, layout: Layout) -> Rows:
     return rows
 
 
-def _patients(columns: Columns) -> tuple[list[str], Ints, Ints]:
+def _patients(columns: Columns) -> tuple[list[str], Ints, Ints, Bools]:
     ids = columns.cells("ID")
     n = len(ids)
     blank = np.fromiter((not i for i in ids), dtype=bool, count=n)
@@ -102,7 +105,8 @@ def _patients(columns: Columns) -> tuple[list[str], Ints, Ints]:
         lambda i: f"patient {ids[i]} began at line {columns.lines[first[int(code[i])]]} and comes again",
         "put all rows of a patient together, or give another ID",
     )
-    return ids, starts, np.cumsum(new) - 1
+    patient = np.cumsum(new) - 1
+    return ids, starts, patient, again[starts[patient]]
 
 
 def _times(columns: Columns, layout: Layout, patient: Ints) -> None:

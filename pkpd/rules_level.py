@@ -140,7 +140,7 @@ def _before_any_dose(columns: Columns, layout: Layout, rows: Rows) -> None:
     v = columns["DV"].values
     foreign = np.array([not o.endogenous for o in layout.outputs] + [False])[rows.output]
     columns.problems.flag(
-        rows.level & foreign & (_doses_so_far(rows) == 0) & (v > 0) & ~rows.censored,
+        rows.level & foreign & (_doses_so_far(rows) == 0) & (v > 0) & ~rows.censored & ~rows.torn,
         columns.lines,
         "DV",
         lambda i: f"a level of {v[i]:g} before any dose",

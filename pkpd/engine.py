@@ -23,7 +23,7 @@ from .model import Model
 from .steppers import SLOTS
 from .system import System
 
-__all__ = ["STATUS", "Events", "Method", "People", "Plan", "execute", "job", "make_plan", "set_threads"]
+__all__ = ["STATUS", "Events", "Method", "People", "Plan", "arrays_of", "execute", "job", "make_plan", "set_threads"]
 
 STATUS = {
     d.OK: "ok",
@@ -220,18 +220,25 @@ def _run(plan: Plan, arrays: dict[str, np.ndarray], patients: int, blocks: range
     del held  # alive until here
 
 
+def arrays_of(
+    events: Events, people: People, Y: np.ndarray, snaps: np.ndarray, status: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The arrays of a job by the names of their slots."""
+    arrays = {f"E_{k.upper()}": getattr(events, k) for k in Events.__slots__}
+    arrays |= {f"P_{k.upper()}": getattr(people, k) for k in People.__slots__}
+    return arrays | {"P_Y": Y, "P_SNAPS": snaps, "P_STATUS": status}
+
+
 def execute(
     plan: Plan, events: Events, people: People, observations: int, snapshots: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Run everybody. Returns outputs (observations, rows_y), snapshots (snapshots, rows_x), status per patient."""
     system, patients = plan.system, len(people.schedule)
     _check(system, events, people)
-    arrays = {f"E_{k.upper()}": getattr(events, k) for k in Events.__slots__}
-    arrays |= {f"P_{k.upper()}": getattr(people, k) for k in People.__slots__}
     Y = np.full((observations, system.rows_y), np.nan)
     snaps = np.full((max(1, snapshots), system.rows_x), np.nan)
     status = np.zeros(patients, dtype=np.int64)
-    arrays |= {"P_Y": Y, "P_SNAPS": snaps, "P_STATUS": status}
+    arrays = arrays_of(events, people, Y, snaps, status)
     blocks = -(-patients // LANES)
     parts = min(_threads[0], max(1, blocks // 4))
     if parts == 1:

@@ -69,7 +69,9 @@ class System:
     def linear(self) -> bool:
         """True where the rhs is A(p)·x + B(p)·u + c(p): then time advances by the matrix exponential, exactly."""
         z = ca.vertcat(self._t, self._x, self._u)
-        return not ca.depends_on(ca.jacobian(self._f, ca.vertcat(self._x, self._u)), z) and not ca.depends_on(self._f, self._t)
+        return not ca.depends_on(ca.jacobian(self._f, ca.vertcat(self._x, self._u)), z) and not ca.depends_on(
+            self._f, self._t
+        )
 
     @cached_property
     def flow(self) -> ca.Function:
@@ -179,14 +181,12 @@ class System:
         mu = ca.SX(0)
         for v in loss:
             mu = ca.fmax(mu, v)
-        norm = ca.SX(0)
+        norm = mu  # what the shift puts on the diagonal of the inputs, which have no loss of their own
         for j in range(self.n_model):
             column = sum((ca.fabs(A[i, j] + (mu if i == j else 0)) for i in range(self.n_model)), ca.SX(0))
             norm = ca.fmax(norm, column)
         out = ca.substitute(ca.vertcat(*rows), ca.vertcat(symbols, shift), ca.vertcat(entries, mu))
-        return graph_of(
-            "propagator", [step, ca.SX(0, 1), self._P, ca.SX(0, 1), ca.SX(0, 1)], ca.vertcat(out, norm)
-        )
+        return graph_of("propagator", [step, ca.SX(0, 1), self._P, ca.SX(0, 1), ca.SX(0, 1)], ca.vertcat(out, norm))
 
     def _taylor(self, M: ca.SX, shift: ca.SX, step: ca.SX) -> ca.SX:
         # Shifting by the largest loss rate makes a compartmental matrix non-negative: every sum below then adds like
@@ -199,7 +199,10 @@ class System:
         E = c[12] * X3 + c[11] * X2 + c[10] * X + c[9] * eye
         for j in (6, 3, 0):
             E = E @ X3 + (c[j + 2] * X2 + c[j + 1] * X + c[j] * eye)
-        return self._compact(ca.project(E, self._pattern) * ca.exp(-shift * step))
+        E = ca.project(E, self._pattern) * ca.exp(-shift * step)
+        for i in range(self.n_model, M.shape[0]):  # integrals and inputs are held: exactly, through all squarings
+            E[i, i] = 1
+        return self._compact(E)
 
     def _blocks(self, symbols: ca.SX) -> list[ca.SX]:
         nnz = self._pattern.nnz()

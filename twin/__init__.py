@@ -1,1 +1,6 @@
-"""doseloop.twin"""
+"""One patient: record → posterior → forecast, what-if."""
+
+from .forecast import Forecast, compare, forecast
+from .posterior import ModelPosterior, Posterior, posterior
+
+__all__ = ["Forecast", "ModelPosterior", "Posterior", "compare", "forecast", "posterior"]

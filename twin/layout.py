@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pkpd.errors import RecordError
-from ..pkpd.individuals import covariate_matrix
+from ..pkpd.individuals import covariate_matrix, individuals
 from ..pkpd.model import Model
 from ..pkpd.record import Measurement, Record
 from ..pkpd.regimen import Regimen
 from ..pkpd.schedule import AFTER, BEFORE, Schedule
 from ..pkpd.simulate import check_regimen
+from ..pkpd.steady import past_doses
 
 __all__ = ["Effects", "Layout", "lay_out"]
 
@@ -103,8 +104,17 @@ def _segments(model: Model, record: Record) -> tuple[list[tuple[float, int]], np
     return boundaries, np.array(covariates), np.array(occasion)
 
 
+def _past(model: Model, given: Regimen, covariates: np.ndarray) -> int:
+    """Earlier doses of a steady state that may be under way: the typical person's, and two for a slower one."""
+    steady = [d for d in given.doses if d.steady_state]
+    if not steady:
+        return 0
+    typical = individuals(model, covariates)
+    return max(past_doses(model, d, typical) for d in steady) + 2
+
+
 def lay_out(
-    model: Model, record: Record, future: Regimen | None = None, times: Sequence[float] | np.ndarray = (), past: int = 8
+    model: Model, record: Record, future: Regimen | None = None, times: Sequence[float] | np.ndarray = ()
 ) -> Layout:
     """Lay a record out for a model.
 
@@ -113,7 +123,6 @@ def lay_out(
         record: the patient's facts.
         future: doses yet to be given, added to those given.
         times: further observation times (predictions); at a dose's time they see the state before it.
-        past: how many earlier doses of a steady state may still be under way at its record.
 
     Raises:
         RecordError: covariates that the model needs and the record lacks.
@@ -134,6 +143,6 @@ def lay_out(
     for i, (time, order) in enumerate(boundaries):
         schedule.segment(time, i + 1, order)
     starts = np.array([-np.inf, *(t for t, _ in boundaries)])
-    schedule.regimen(given, last, segment_at=list(starts), past=past)
+    schedule.regimen(given, last, segment_at=list(starts), past=_past(model, given, covariates))
     effects = Effects.of(model, max(1, len(record.occasions)))
     return Layout(model, record, schedule, covariates, occasion, starts, effects, measurements, extra)

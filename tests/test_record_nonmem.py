@@ -541,10 +541,7 @@ def test_a_data_frame_reads_as_its_file():
         {"dtype": str},
         {"na_values": "."},
         {"dtype": object},
-        {"na_values": ".", "dtype_backend": "pyarrow"},
     ):
-        if options.get("dtype_backend"):
-            pytest.importorskip("pyarrow")
         frame = pd.read_csv(io.BytesIO(text), **options)
         assert read(frame, SIMPLE) == read(text, SIMPLE)
         assert read(frame.set_index(np.arange(3)[::-1]), SIMPLE) == read(text, SIMPLE)

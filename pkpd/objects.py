@@ -110,7 +110,7 @@ def address(name: str, ir: str, symbol: str) -> int:
     import llvmlite.binding as llvm
 
     global _engine
-    key = hashlib.sha256((processor() + "\n" + ir).encode()).hexdigest()
+    key = hashlib.sha256(f"{processor()}\n{symbol}\n{ir}".encode()).hexdigest()
     with _lock:
         if key in _loaded:
             return _loaded[key]

@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +77,7 @@ class Column:
         missing: where nothing is stated (``.``, empty, ``NA``).
         bad: where something is stated that is not a number.
         index: place in the table; −1 when the file has no such column.
+        unscaled: where the unit is not known, so that sign and order can be judged but not size.
     """
 
     label: str
@@ -85,6 +86,10 @@ class Column:
     missing: NDArray[np.bool_]
     bad: NDArray[np.bool_]
     index: int = -1
+    unscaled: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unscaled = np.zeros(len(self.values), dtype=bool)
 
     @property
     def stated(self) -> NDArray[np.bool_]:
@@ -233,7 +238,7 @@ class Columns:
         """Bring the numbers of a column (at ``where``) to the unit ``wanted``.
 
         A unit that is not stated, not known or of another dimension is a problem, told once for the column, and its
-        numbers are then bad. Zeros alone need no unit, and the codes of RATE (−1, −2) have none.
+        numbers are then ``unscaled``. Zeros alone need no unit, and the codes of RATE (−1, −2) have none.
         ``key``: name of the route or output whose unit is meant, when ``units=`` states several.
         """
         column = self[item]
@@ -247,9 +252,9 @@ class Columns:
                 column.values[rows] = convert(column.values[rows], str(unit), wanted)
             elif not is_dimensionless(wanted):
                 self._no_unit(column, wanted, key)
-                self._mark_bad(column, rows)
+                column.unscaled |= rows
         except UnitError as error:
-            self._mark_bad(column, rows)
+            column.unscaled |= rows
             self.problems.add(str(error), f"state a unit that converts to {wanted}", column=column.label)
 
     def _no_unit(self, column: Column, wanted: str, key: str) -> None:
@@ -259,12 +264,6 @@ class Columns:
             f"write it in the header, as in {column.label}[{wanted}], or pass units={{'{column.label}': '{wanted}'}}",
             column=column.label,
         )
-
-    @staticmethod
-    def _mark_bad(column: Column, rows: NDArray[np.bool_]) -> None:
-        # A number without a usable unit is not judged further: it would only repeat the same problem in every row.
-        column.bad |= rows
-        column.values[rows] = np.nan
 
 
 def texts(raw: Sequence[str] | NDArray[np.float64]) -> list[str]:

@@ -34,22 +34,21 @@ class Checker:
 
     def number(self, name: str, value: Any, *, signed: bool = False, positive: bool = False) -> float:
         """A finite float, NaN when it is none; −0.0 becomes 0.0, so that equal regimens have equal text."""
-        if type(value) is not float:
-            try:
-                if isinstance(value, str | bytes | bool):
-                    raise TypeError
-                value = float(value)
-            except (TypeError, ValueError, OverflowError):
-                self.add(f"{name} is {value!r}, not a number")
-                return math.nan
-        if not math.isfinite(value):
-            self.add(f"{name} is {value}, must be finite")
+        try:
+            if isinstance(value, str | bytes | bool):
+                raise TypeError
+            plain = float(value)
+        except (TypeError, ValueError, OverflowError):
+            self.add(f"{name} is {value!r}, not a number")
             return math.nan
-        if not signed and value < 0:
-            self.add(f"{name} is {value:g}, must not be negative")
-        elif positive and value == 0:
+        if not math.isfinite(plain):
+            self.add(f"{name} is {plain}, must be finite")
+            return math.nan
+        if not signed and plain < 0:
+            self.add(f"{name} is {plain:g}, must not be negative")
+        elif positive and plain == 0:
             self.add(f"{name} is 0, must be positive")
-        return value + 0.0
+        return plain + 0.0
 
     def count(self, name: str, value: Any) -> int:
         """A whole number; NumPy integers pass, booleans and floats do not."""
@@ -142,7 +141,9 @@ class Dose:
             and 0.0 < abs(self.time) < math.inf
             and 0.0 < self.amount < math.inf
             and type(self.order) is type(self.additional) is type(self.steady_state) is int
-            and self.duration is self.rate is self.modelled is None
+            and self.duration is None
+            and self.rate is None
+            and self.modelled is None
             and self.reset is False
             and type(self.interval) is float
             and self.additional == self.steady_state == self.interval == 0

@@ -116,7 +116,7 @@ def _times(columns: Columns, layout: Layout, patient: Ints) -> None:
         flag(time.missing, lines, "TIME", lambda i: "no time", "state the time of every row")
     t = time.values
     flag(t < 0, lines, "TIME", lambda i: f"{t[i]:g} is negative", "count time from 0 at the patient's first row")
-    late = t > 1e5
+    late = (t > 1e5) & ~time.unscaled
     if late.any():
         late &= t > convert(120.0, "year", layout.time_unit)
     flag(

@@ -131,7 +131,7 @@ def _amounts(columns: Columns, layout: Layout, rows: Rows) -> NDArray[np.bool_]:
     )
     high = np.array([r.high for r in layout.routes])[rows.route]
     flag(
-        rows.dose & (rows.route >= 0) & (a > high),
+        rows.dose & (rows.route >= 0) & (a > high) & ~amt.unscaled,
         lines,
         "AMT",
         lambda i: f"{a[i]:g} {layout.routes[rows.route[i]].amount_unit} is more than any dose ({high[i]:g})",

@@ -74,8 +74,9 @@ def _censoring(columns: Columns, rows: Rows) -> None:
         lambda i: f"{limit[i]:g} must be above 0",
         "write the assay's limit, or '.'",
     )
+    comparable = rows.level & ~dv.unscaled & ~lloq.unscaled
     flagged = rows.level & (b == 1)
-    below = rows.level & (dv.values < limit)
+    below = comparable & (dv.values < limit)
     rows.censored[:] = flagged | (below & blq.missing)
     flag(
         below & (b == 0),
@@ -85,7 +86,7 @@ def _censoring(columns: Columns, rows: Rows) -> None:
         "write BLQ 1, or correct the LLOQ",
     )
     flag(
-        flagged & (dv.values > limit),
+        flagged & comparable & (dv.values > limit),
         lines,
         "DV",
         lambda i: f"{dv.values[i]:g} is above the LLOQ {limit[i]:g}, and BLQ says it is below",
@@ -116,7 +117,7 @@ def _values(columns: Columns, layout: Layout, rows: Rows, written: NDArray[np.fl
             lambda i: "a level of 0 after a dose is one below the limit of quantification",
             "write BLQ 1 and the limit in a column LLOQ (MDV 1 leaves the level out)",
         )
-        judged = here & ~(zero & (rows.censored | (not output.endogenous)))
+        judged = here & ~columns["DV"].unscaled & ~(zero & (rows.censored | (not output.endogenous)))
         flag(
             judged & ((written < output.low) | (written > output.high)),
             lines,
@@ -168,7 +169,7 @@ def _covariate(columns: Columns, covariate: CovariateSpec, rows: Rows) -> None:
     column, flag, lines = columns[covariate.name], columns.problems.flag, columns.lines
     v, unit = column.values, f" {covariate.unit}" if covariate.unit else ""
     flag(
-        (v < covariate.low) | (v > covariate.high),
+        ((v < covariate.low) | (v > covariate.high)) & ~column.unscaled,
         lines,
         column.label,
         lambda i: f"{covariate.name} {v[i]:g}{unit} is outside {covariate.low:g} to {covariate.high:g}",

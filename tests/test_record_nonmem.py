@@ -389,6 +389,14 @@ def test_every_missing_unit_is_told_in_one_error():
     assert only(table(*rows, head=head), LAYOUT, units=units).observed[0].value == 3
 
 
+def test_without_units_signs_and_order_are_still_judged_but_not_sizes():
+    head = "ID,TIME,AMT,EVID,DV,LLOQ,WT"
+    rows = ["1,1e9,5e9,1,.,.,7e9", "1,0,-5,1,.,.,70", "1,2,.,0,7e9,1e9,70", "1,1,.,0,-3,1,70"]
+    found = problems(table(*rows, head=head))
+    assert sorted((r, c) for r, c, _ in found if r) == [(3, "AMT"), (3, "TIME"), (5, "TIME")]
+    assert sum(m == "the unit is not stated" for _, _, m in found) == 5
+
+
 def test_zeros_codes_and_blanks_need_no_unit():
     head = "ID,TIME[h],AMT[mg],RATE,DUR,II,DV,WT[kg]"
     assert len(only(table("1,0,5,-1,.,0,.,70", "1,1,5,0,0,0,0,70", head=head)).given) == 2

@@ -1,0 +1,79 @@
+"""Random patients, doses that suit a model, and how far apart two results are: what the suite of models stands on."""
+
+from __future__ import annotations
+
+import math
+
+import casadi as ca
+import numpy as np
+from doseloop.pkpd import reference
+from doseloop.pkpd.individuals import individuals
+from doseloop.pkpd.regimen import Bolus, Infusion, Regimen
+from doseloop.pkpd.trace import casadi_functions
+
+POINTS = 200
+
+
+class Points:
+    """Random patients, states and signals of a model; covariates inside their range and at its corners."""
+
+    def __init__(self, model, count=POINTS):
+        rng = np.random.Generator(np.random.Philox(key=[len(model.id), count]))
+        low, high = (np.array([getattr(c, side) for c in model.covariates]) for side in ("low", "high"))
+        inside = rng.uniform(low, high, (count, len(low)))
+        corner = np.where(rng.random(inside.shape) < 0.5, low, high)
+        codes = np.array([c.unit == "1" for c in model.covariates], dtype=bool)
+        self.cov = np.where(np.arange(count)[:, None] % 2 == 0, inside, corner)
+        self.cov = np.where(codes, np.round(self.cov), self.cov)
+        self.eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, count) if model.effects else None
+        self.eta = np.zeros((count, 0)) if self.eta is None else self.eta
+        self.t = rng.uniform(0, 100, count)
+        self.x = np.exp(rng.uniform(np.log(1e-2), np.log(1e4), (count, len(model.states))))
+        self.u = rng.uniform(0, 10, (count, len(model.inputs) + len(model.routes)))
+        self.p = individuals(model, self.cov, self.eta)
+
+    def columns(self):
+        """The kernel's arguments: scalars, x, p, u, k, each (rows, count)."""
+        scalars = np.vstack([self.t, np.zeros_like(self.t)])
+        return scalars, self.x.T, self.p.T, self.u.T, np.empty((0, 0))
+
+
+def typical(model):
+    return reference.individual(model)
+
+
+def rates_of(model):
+    """The slowest and the fastest rate constant of a typical patient who holds little drug."""
+    f, p = casadi_functions(model)["rhs"], list(typical(model).values())
+    x = ca.SX.sym("x", len(model.states))
+    J = ca.Function("J", [x], [ca.jacobian(f(0, x, p, [i.typical for i in model.inputs] + [0] * len(model.routes)), x)])
+    rates = np.abs(np.linalg.eigvals(np.array(J(np.full(len(model.states), 1e-3)))))
+    return rates[rates > 1e-9].min(), rates.max()
+
+
+def amount_of(model):
+    """A dose that would give a tenth of the highest plausible reading, were all of it in every compartment."""
+    y = reference.outputs(model, 0.0, np.ones(len(model.states)), typical(model))
+    return max(0.1 * (o.high if math.isfinite(o.high) else 10.0) / v for o, v in zip(model.outputs, y) if v > 0)
+
+
+def regimen_of(model, routes=None):
+    """Repeated boluses and an infusion by each route, and the span of time that shows them."""
+    span, amount, doses = 3 / rates_of(model)[0], amount_of(model), []
+    for i, r in enumerate(routes or model.routes):
+        if "bolus" in r.kinds:
+            doses.append(Bolus(amount, 0.01 * i * span, route=r.name, every=span / 7, times=4))
+        if "infusion" in r.kinds:
+            doses.append(Infusion(amount, 0.1 * span, duration=span / 15, route=r.name))
+    return Regimen(*doses), span
+
+
+def worst(got, expected, scale=None):
+    """Largest difference by size of what is compared, taken row by row."""
+    scale = np.abs(expected).max(axis=-1, keepdims=True) if scale is None else scale
+    return float(np.max(np.abs(got - expected) / np.maximum(scale, 1e-300), initial=0.0))
+
+
+def central(f, h):
+    """Derivative of f at 0 from four points, error of order h⁴."""
+    return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)

@@ -132,6 +132,10 @@ def test_mdv_1_leaves_a_level_out():
     assert [m.value for m in record.observed] == [3]
 
 
+def test_a_hundred_years_are_believed():
+    assert only(table("1,876600,5,1,.,70")).now == 876600
+
+
 def test_ties_keep_the_order_of_the_rows():
     record = only(table("1,0,5,1,.,70", "1,8,.,0,2,70", "1,8,5,1,.,70", "1,8,.,0,9,70"))
     assert [d.order for d in record.given.doses] == [2, 4]
@@ -158,6 +162,7 @@ WRONG_ROWS = {
     "clock time": (["1,08:30,5,1,.,70"], 2, "TIME", "is not a number"),
     "negative time": (["1,-1,5,1,.,70"], 2, "TIME", "is negative"),
     "a date as time": (["1,20240131,5,1,.,70"], 2, "TIME", "over 120 years"),
+    "121 years": (["1,0,5,1,.,70", f"1,{121 * 8766},6,1,.,70"], 3, "TIME", "over 120 years"),
     "time goes back": (["1,5,5,1,.,70", "1,4,.,0,3,70"], 3, "TIME", "4 comes after 5"),
     "patient comes again": (["1,0,5,1,.,70", "2,0,5,1,.,70", "1,9,.,0,2,70"], 4, "ID", "comes again"),
     "no ID": ([",0,5,1,.,70"], 2, "ID", "no patient"),
@@ -580,6 +585,27 @@ def test_every_problem_of_a_file_is_in_one_error():
     assert sorted((r, c) for r, c, _ in found) == sorted(
         [(2, "AMT"), (3, "AMT"), (4, "TIME"), (4, "WT"), (5, "DV"), (6, "DV"), (7, "ID"), (7, "EVID")]
     )
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("NaN", "write '.' when the value is not known"),
+        ("-inf", "write '.' when the value is not known"),
+        ("<0.5", "a column LLOQ and 1 in a column BLQ"),
+        ("08:30", "time elapsed"),
+        ("2024-01-31", "time elapsed"),
+        ("2,5", "declare decimal=','"),
+        ("5 mg", "the unit in the header"),
+        ("abc", "write a finite number"),
+    ],
+)
+def test_what_to_do_about_text_is_said(cell, advice):
+    with pytest.raises(RecordError) as caught:
+        read(table(f'1,0,"{cell}",1,.,70'), SIMPLE)
+    assert advice in caught.value.problems[0].advice
+    with pytest.raises(RecordError, match=r"write no points"):
+        read(table("1,0,2.5,1,.,70").replace(b",", b";"), SIMPLE, decimal=",")
 
 
 def test_long_lists_are_capped_and_counted():

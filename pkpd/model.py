@@ -18,7 +18,9 @@ time derivative of every state; ``outputs`` what is measured or predicted. Doses
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,8 +70,8 @@ class Parameter:
 class Covariate:
     """A covariate: unit, typical value, the range the paper covers, other column names it goes by in data files.
 
-    ``low`` and ``high`` bound what the paper's patients had; outside them a prediction is an extrapolation and is said to
-    be one. ``unit`` "1" is a plain number or a code (sex, dialysis).
+    ``low`` and ``high`` bound what the paper's patients had; outside them a prediction is an extrapolation and is said
+    to be one. ``unit`` "1" is a plain number or a code (sex, dialysis).
     """
 
     name: str
@@ -188,6 +190,9 @@ class Model:
         method: "auto" (exact where linear, else adaptive) or "stiff".
         printed: numbers to come back.
 
+    Attributes:
+        place: file and line where the model was declared.
+
     Raises:
         ModelError: listing everything wrong with the declarations.
     """
@@ -213,17 +218,18 @@ class Model:
     method: str = "auto"
     printed: Sequence[Printed] = ()
     notes: str = ""
+    place: tuple[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("states", "parameters", "outputs", "routes", "covariates", "effects", "covariances", "inputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "printed", tuple(self.printed))
         object.__setattr__(self, "individual_units", dict(self.individual_units))
+        object.__setattr__(self, "place", _declared_at())
         problems = list(_declaration_problems(self))
         if problems:
-            code = self.individual.__code__
             raise ModelError(
-                [f"model '{self.id}': {p}" for p in problems], file=code.co_filename, line=1, function="Model"
+                [f"model '{self.id}': {p}" for p in problems], file=self.place[0], line=self.place[1], function="Model"
             )
 
     def names(self, kind: str) -> tuple[str, ...]:
@@ -260,6 +266,14 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.id}: {self.drug}, {len(self.states)} states, {len(self.effects)} random effects>"
+
+
+def _declared_at() -> tuple[str, int]:
+    """File and line of the call that makes the model: the first frame that is not this file or the dataclass's own."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename in (__file__, dataclasses.__file__, "<string>"):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _declaration_problems(m: Model) -> list[str]:
@@ -311,5 +325,7 @@ def _declaration_problems(m: Model) -> list[str]:
     if not bad and m.effects:
         smallest = float(np.linalg.eigvalsh(m.omega).min())
         if smallest <= 0:
-            bad.append(f"the covariance matrix of the random effects is not positive definite (eigenvalue {smallest:.3g})")
+            bad.append(
+                f"the covariance matrix of the random effects is not positive definite (eigenvalue {smallest:.3g})"
+            )
     return bad

@@ -181,7 +181,7 @@ def _check(
             first = first or name
     if problems:
         file, line = reference.place(function, key=first)
-        raise ModelError(problems, file=file, line=line, function=function.__name__)  # type: ignore[attr-defined]
+        raise ModelError(problems, file=file, line=line, function=function.__name__)
     return {n: float(v) for n, v in plain.items()}
 
 
@@ -209,7 +209,7 @@ def _bare_factors(model: Model, function: Function) -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError):  # typed at a prompt: there is no text to read
         return
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     for node in ast.walk(tree):
         sides: list[ast.expr] = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
@@ -226,7 +226,7 @@ def _bare_factors(model: Model, function: Function) -> None:
                     f'const({value:g}, "ug/mg"), or const({value:g}, "1") if it has none'
                 )
                 line = code.co_firstlineno + side.lineno - 1
-                raise ModelError(message, file=code.co_filename, line=line, function=function.__name__)  # type: ignore[attr-defined]
+                raise ModelError(message, file=code.co_filename, line=line, function=function.__name__)
 
 
 def _known_units(model: Model) -> dict[str, str]:
@@ -242,8 +242,7 @@ def _known_units(model: Model) -> dict[str, str]:
         except UnitError as e:
             problems.append(f"model '{model.id}': {what}: {e}")
     if problems:
-        file, _ = reference.place(model.individual)
-        raise ModelError(problems, file=file, line=1, function="Model")
+        raise ModelError(problems, file=model.place[0], line=model.place[1], function="Model")
     return {s.name: f"({s.unit})/{model.time_unit}" if s.unit != "1" else f"1/{model.time_unit}" for s in model.states}
 
 
@@ -262,8 +261,7 @@ def _check_routes(model: Model) -> None:
                     where = f"model '{model.id}': route '{r.name}'"
                     problems.append(f"{where}: its {what} '{name}' is in {stated}, not {unit}")
     if problems:
-        file, _ = reference.place(model.individual)
-        raise ModelError(problems, file=file, line=1, function="Model")
+        raise ModelError(problems, file=model.place[0], line=model.place[1], function="Model")
 
 
 def check_units(model: Model) -> None:

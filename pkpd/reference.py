@@ -25,7 +25,7 @@ Values = Mapping[str, Any] | Sequence[float] | np.ndarray
 
 def place(function: Function, error: BaseException | None = None, key: str | None = None) -> tuple[str, int]:
     """File and line to blame: the innermost frame of the error in the model's file, or where ``key`` is returned."""
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     line = code.co_firstlineno
     if error is not None:
         for frame in traceback.extract_tb(error.__traceback__):
@@ -43,7 +43,7 @@ def place(function: Function, error: BaseException | None = None, key: str | Non
 
 def run(model: Model, function: Function, expected: Sequence[str], *arguments: Any) -> dict[str, Any]:
     """Call one of the model's functions; a mistake in it is one ModelError with file, function and line."""
-    name = function.__name__  # type: ignore[attr-defined]
+    name = function.__name__
     try:
         got = function(*arguments)
     except ModelError:

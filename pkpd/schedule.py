@@ -91,26 +91,24 @@ class Schedule:
             segment_at: start times of the parameter segments (for the steady states).
             past: how many earlier doses of a steady state may still be under way at its record.
         """
-        for event in regimen.events:
-            if event.time > until:
-                continue
+        # expanded: a reset and a steady state that replaces cancel the repeats then pending
+        for event in regimen.until(until).expanded().events:
             if isinstance(event, Reset):
                 self._add(event.time, event.order, d.RESET)
                 continue
             if event.reset:
                 self._add(event.time, event.order, d.RESET)
-            for dose in event.expanded(np.nextafter(until, np.inf)):
-                if dose.steady_state:
-                    segment = max(0, int(np.searchsorted(np.asarray(segment_at), dose.time, side="right")) - 1)
-                    entry = len(self.steady)
-                    self.steady.append(SteadyState(dose, entry, segment))
-                    kind = d.SET_STATE if dose.steady_state == 1 else d.ADD_STATE
-                    self._add(dose.time, dose.order, kind, index=entry)
-                    for k in range(past, 0, -1):
-                        if not dose.constant:
-                            self.dose(dose, elapsed=k * dose.interval)
-                if not dose.constant:
-                    self.dose(dose)
+            if event.steady_state:
+                segment = max(0, int(np.searchsorted(np.asarray(segment_at), event.time, side="right")) - 1)
+                entry = len(self.steady)
+                self.steady.append(SteadyState(event, entry, segment))
+                kind = d.SET_STATE if event.steady_state == 1 else d.ADD_STATE
+                self._add(event.time, event.order, kind, index=entry)
+                for k in range(past, 0, -1):
+                    if not event.constant:
+                        self.dose(event, elapsed=k * event.interval)
+            if not event.constant:
+                self.dose(event)
 
 
 def interval_schedule(model: Model, dose: Dose, past: int) -> Schedule:

@@ -16,7 +16,7 @@ from .errors import SolverError
 from .lanes import LANES
 from .model import Model
 from .regimen import Dose
-from .schedule import interval_schedule, pack
+from .schedule import Schedule, interval_schedule, pack
 from .system import System
 
 __all__ = ["past_doses", "steady_states"]
@@ -51,8 +51,11 @@ def _interval(system: System, method: Method, dose: Dose, parameters: np.ndarray
     """State after one interval from ``x0``, (people, rows_x)."""
     if dose.constant:
         assert dose.rate is not None
-        dose = Dose(0.0, dose.rate * CONSTANT * 1e6, dose.route, rate=dose.rate, interval=CONSTANT, steady_state=1)
-        schedule = interval_schedule(system.model, dose, 0)
+        # begun long ago, so that a lag is nothing, and without end
+        dose = Dose(0.0, dose.rate * 1e12, dose.route, rate=dose.rate, interval=CONSTANT, steady_state=1)
+        schedule = Schedule(system.model, 0.0)
+        schedule.dose(dose, elapsed=1e4 * CONSTANT)
+        schedule.snapshot(CONSTANT)
     else:
         schedule = interval_schedule(system.model, dose, past_doses(system.model, dose, parameters))
     people = People(
@@ -149,7 +152,8 @@ def _broyden(system: System, method: Method, dose: Dose, parameters: np.ndarray)
         step = new - x
         x = new
         r_new = interval_map(x) - x
-        if np.all(np.abs(r_new) <= 10 * method.rtol * (np.abs(x) + 1e-3 * scale)):
+        # relative to x, but an x far above one interval's gain is no excuse for gaining further
+        if np.all(np.abs(r_new) <= 10 * method.rtol * (np.minimum(np.abs(x), 100 * scale) + 1e-3 * scale)):
             _require(dose, x)
             return x
         # inverse of the Jacobian of x − G(x), Broyden's good update by Sherman and Morrison

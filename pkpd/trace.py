@@ -11,6 +11,7 @@ import inspect
 import math
 import textwrap
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -130,7 +131,10 @@ def _foreign_calls(function: Callable[..., Any]) -> list[int]:
 def run(model: Model, function: Callable[..., Any], expected: tuple[str, ...], what: str, *arguments: Any) -> list[ca.SX]:
     """Call one of the model's functions on symbols; every way it can go wrong is one ModelError."""
     try:
-        got = function(*arguments)
+        with warnings.catch_warnings():
+            # CasADi only warns, and once, when NumPy is called on a symbol
+            warnings.simplefilter("error", FutureWarning)
+            got = function(*arguments)
     except UnknownField as e:
         raise _blame(model, function, str(e), e) from None
     except ModelError:
@@ -142,8 +146,8 @@ def run(model: Model, function: Callable[..., Any], expected: tuple[str, ...], w
                 "use where(condition, a, b), maximum, minimum from pkpd.ops"
             )
             raise _blame(model, function, message, e) from e
-        if isinstance(e, TypeError) and "must be real number" in str(e):
-            raise _blame(model, function, "math.* cannot take a symbol: use the words of pkpd.ops", e) from e
+        if isinstance(e, FutureWarning) or (isinstance(e, TypeError) and "must be real number" in str(e)):
+            raise _blame(model, function, "math.* and np.* cannot take a symbol: use the words of pkpd.ops", e) from e
         raise _blame(model, function, f"{type(e).__name__}: {e}", e) from e
     if not isinstance(got, Mapping):
         raise _blame(model, function, f"must return a dictionary of {what}, not {type(got).__name__}", None)

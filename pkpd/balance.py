@@ -13,6 +13,7 @@ import functools
 import inspect
 import math
 import operator
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ _CONVERSIONS = (1e3, 1e6, 1e9, 60.0, 3600.0, 24.0, 1440.0, 7.0 * 24.0, 60.0 / 10
 _SUSPECTS = tuple(v for c in _CONVERSIONS for v in (c, 1 / c))
 
 
-class ImbalanceError(Exception):
+class ImbalanceError(UnitError):
     """Two quantities that do not go together."""
 
 
@@ -45,13 +46,25 @@ def _quantity() -> type:
     base = registry().Quantity
 
     class Quantity(base):  # type: ignore[misc, valid-type]
-        """A quantity whose ``==`` and ``!=`` need equal dimensions too."""
+        """A quantity whose comparisons need equal dimensions (pint's ``==`` is False where they differ)."""
 
         def __eq__(self, other: object) -> Any:
             return operator.eq(*_alike("==", self, other))
 
         def __ne__(self, other: object) -> Any:
             return operator.ne(*_alike("!=", self, other))
+
+        def __lt__(self, other: object) -> Any:
+            return operator.lt(*_alike("<", self, other))
+
+        def __le__(self, other: object) -> Any:
+            return operator.le(*_alike("<=", self, other))
+
+        def __gt__(self, other: object) -> Any:
+            return operator.gt(*_alike(">", self, other))
+
+        def __ge__(self, other: object) -> Any:
+            return operator.ge(*_alike(">=", self, other))
 
         __hash__ = base.__hash__
 
@@ -91,7 +104,7 @@ def _alike(word: str, a: Any, b: Any) -> tuple[float, float]:
 
 
 def _unit(x: Any) -> str:
-    return f"{x.units:~}" or "a pure number"
+    return re.sub(r"\bl\b", "L", f"{x.units:~}") or "a pure number"
 
 
 def _pure(word: str, plain: Callable[[float], float], x: Any) -> Any:
@@ -223,7 +236,7 @@ def _bare_factors(model: Model, function: Function) -> None:
             if isinstance(value, int | float) and any(math.isclose(value, c, rel_tol=1e-6) for c in _SUSPECTS):
                 message = (
                     f"model '{model.id}': the bare factor {value:g} looks like a conversion; give it its unit, as in "
-                    f'const({value:g}, "ug/mg"), or const({value:g}, "1") if it has none'
+                    f'const(1000, "ug/mg"), or write const({value:g}, "1") if it has none'
                 )
                 line = code.co_firstlineno + side.lineno - 1
                 raise ModelError(message, file=code.co_filename, line=line, function=function.__name__)

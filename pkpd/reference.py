@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ModelError, SolverError
+from .errors import DoseloopError, ModelError, SolverError
 from .fields import Fields, UnknownField
 from .model import Function, Model
 from .regimen import Dose, Regimen
@@ -50,7 +50,7 @@ def run(model: Model, function: Function, expected: Sequence[str], *arguments: A
         raise
     except Exception as e:
         file, line = place(function, e)
-        text = str(e) if isinstance(e, UnknownField) else f"{type(e).__name__}: {e}"
+        text = str(e) if isinstance(e, UnknownField | DoseloopError) else f"{type(e).__name__}: {e}"
         raise ModelError(f"model '{model.id}': {text}", file=file, line=line, function=name) from e
     if not isinstance(got, Mapping) or set(got) != set(expected):
         file, line = place(function)

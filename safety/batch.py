@@ -1,0 +1,211 @@
+"""The guard for many patients at once: arrays in, allowed amounts and masks of reason codes out.
+
+The kernel says the rules of `guard` a second time, in numbers only; the tests hold the two equal, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernel import Table, judge
+from .limits import Limits
+from .parts import Bound, DoseLimits, Kind, MeasurementLimits, RateLimits, Unlimited
+from .reasons import Code
+from .values import per_hour
+
+__all__ = ["Batch", "guard_batch"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """n requests of one kind by one route, with what is known of each patient; the fields follow `Asked` and `Context`.
+
+    Numbers are arrays of real dtype, NaN where a number is missing; k is the most doses any patient has, m and h are
+    the numbers of measurements and harms of the table, in its order. Units hold for the whole batch; history is in
+    the table's units.
+
+    Attributes:
+        kind: kind of every request.
+        route: route of every request.
+        unit: unit of ``amount``.
+        weight_unit: unit of ``weight``.
+        measurement_units: m units.
+        amount: (n,) asked amounts or rates.
+        time: (n,) when they start (h).
+        duration: (n,) over how long (h).
+        now: (n,) time of the decision (h).
+        weight: (n,) body weight.
+        record_time: (n,) newest entry of the record (h).
+        given_count: (n,) integers: how many entries of the next five are filled.
+        given_amount: (n, k) amounts or rates given or planned.
+        given_time: (n, k) their starts (h).
+        given_duration: (n, k) their durations (h).
+        given_rate: (n, k) booleans: the entry is a rate.
+        given_planned: (n, k) booleans: the entry is planned, not given.
+        measured: (n, m) booleans: there is a reading.
+        measurement: (n, m) readings.
+        measurement_time: (n, m) when they were taken (h).
+        predicted: (n, h) booleans: there is a prediction.
+        probability: (n, h) predicted probabilities.
+    """
+
+    kind: Kind
+    route: str
+    unit: str
+    weight_unit: str
+    measurement_units: tuple[str, ...]
+    amount: NDArray[Any]
+    time: NDArray[Any]
+    duration: NDArray[Any]
+    now: NDArray[Any]
+    weight: NDArray[Any]
+    record_time: NDArray[Any]
+    given_count: NDArray[Any]
+    given_amount: NDArray[Any]
+    given_time: NDArray[Any]
+    given_duration: NDArray[Any]
+    given_rate: NDArray[Any]
+    given_planned: NDArray[Any]
+    measured: NDArray[Any]
+    measurement: NDArray[Any]
+    measurement_time: NDArray[Any]
+    predicted: NDArray[Any]
+    probability: NDArray[Any]
+
+
+_FLOATS = {
+    "amount": "n", "time": "n", "duration": "n", "now": "n", "weight": "n", "record_time": "n",
+    "given_amount": "nk", "given_time": "nk", "given_duration": "nk",
+    "measurement": "nm", "measurement_time": "nm", "probability": "nh",
+}  # fmt: skip
+_BOOLS = {"given_rate": "nk", "given_planned": "nk", "measured": "nm", "predicted": "nh"}
+_INTS = {"given_count": "n"}
+
+
+def guard_batch(batch: Batch, limits: Limits) -> tuple[Floats, NDArray[np.int64]]:
+    """Judge every request of a batch as `guard` would, each by itself.
+
+    Args:
+        batch: the requests.
+        limits: the therapy's table.
+
+    Returns:
+        Allowed amounts (n,), and masks (n,) whose bit ``Code.X.bit`` is set where reason X was found. A request at
+        fault is refused, and its allowed amount is 0.
+
+    Raises:
+        TypeError: an argument is of another class.
+        ValueError: arrays of the wrong shape or dtype; every one is listed. A fault of the program, not of data.
+    """
+    if not isinstance(batch, Batch) or not isinstance(limits, Limits):
+        raise TypeError(f"guard_batch wants Batch and Limits, not {type(batch).__name__} and {type(limits).__name__}")
+    arrays = _arrays(batch, limits)
+    n = arrays["amount"].shape[0]
+    allowed, mask = np.empty(n), np.empty(n, dtype=np.int64)
+    faults = 0
+    action = limits.action(batch.kind, batch.route)
+    if action is None:
+        faults |= Code.ACTION_UNKNOWN.bit
+        # Its numbers are not read: a fault of the request comes before every limit.
+        action = limits.actions[0]
+    elif batch.unit != action.unit:
+        faults |= Code.UNIT_WRONG.bit
+    rows = limits.measured
+    wrong = [unit != row.unit for unit, row in zip(batch.measurement_units, rows, strict=True)]
+    # Compiled code warns of nothing; the same code uncompiled would warn of inf times 0 where a limit is off.
+    with np.errstate(all="ignore"):
+        judge(
+            *(arrays[name] for name in (*_FLOATS, *_BOOLS, *_INTS)),
+            faults,
+            batch.weight_unit != "kg",
+            _table(limits, action),
+            np.array([[x.window.value, x.total.value, x.total_per_kg.value] for x in limits.rolling], dtype=np.float64),
+            np.array([_readings(row, bad) for row, bad in zip(rows, wrong, strict=True)], dtype=np.float64).reshape(
+                -1, 6
+            ),
+            np.array([row.probability_max.value for row in limits.predicted], dtype=np.float64),
+            allowed,
+            mask,
+        )
+    return allowed, mask
+
+
+def _lower_limit(limit: Bound | Unlimited) -> float:
+    return limit.value if isinstance(limit, Bound) else -math.inf
+
+
+def _table(limits: Limits, action: DoseLimits | RateLimits) -> Table:
+    infusion = infusion_per_kg = math.inf
+    if isinstance(action, DoseLimits):
+        rate, rate_per_kg = action.infusion_rate_max, action.infusion_rate_max_per_kg
+        infusion, infusion_per_kg = rate.value * per_hour(rate.unit), rate_per_kg.value * per_hour(rate_per_kg.unit)
+    rate_unit = limits.rate_unit
+    return Table(
+        increment=float(action.increment.value),
+        minimum=float(action.minimum.value),
+        maximum=float(action.maximum.value),
+        maximum_per_kg=float(action.maximum_per_kg.value),
+        duration_min=float(action.duration_min.value),
+        duration_max=float(action.duration_max.value),
+        interval_min=float(_lower_limit(action.interval_min)),
+        increase_factor=float(action.increase_factor.value),
+        increase_base=float(action.increase_base.value),
+        unmeasured_max=float(action.unmeasured_max.value),
+        unpredicted_max=float(action.unpredicted_max.value),
+        infusion_per_hour=float(infusion),
+        infusion_per_hour_per_kg=float(infusion_per_kg),
+        is_rate=action.kind is Kind.RATE,
+        rate_hours=per_hour(rate_unit or ""),
+        has_rates=rate_unit is not None,
+        course_total=float(limits.course_total.value),
+        course_total_per_kg=float(limits.course_total_per_kg.value),
+        weight_low=float(limits.weight.low.value),
+        weight_high=float(limits.weight.high.value),
+        record_age_max=float(limits.record_age_max.value),
+        ahead_max=float(limits.ahead_max.value),
+    )
+
+
+def _readings(row: MeasurementLimits, unit_is_wrong: bool) -> list[float]:
+    return [
+        row.low.value,
+        row.high.value,
+        row.age_max.value,
+        _lower_limit(row.stop_below),
+        row.stop_above.value,
+        float(unit_is_wrong),
+    ]
+
+
+def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
+    """Every array in its dtype; ValueError lists all that do not fit."""
+    sizes = {"m": len(limits.measured), "h": len(limits.predicted)}
+    found: dict[str, NDArray[Any]] = {}
+    problems: list[str] = []
+    for names, kinds, dtype in ((_FLOATS, "fiu", np.float64), (_BOOLS, "b", np.bool_), (_INTS, "iu", np.int64)):
+        for name, axes in names.items():
+            array = np.asarray(getattr(batch, name))
+            if array.dtype.kind not in kinds:
+                problems.append(f"{name}: dtype {array.dtype} where {np.dtype(dtype).name} is meant")
+                continue
+            shape = tuple(sizes.setdefault(axis, size) for axis, size in zip(axes, array.shape, strict=False))
+            if array.ndim != len(axes) or array.shape != shape:
+                wanted = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
+                problems.append(f"{name}: shape {array.shape} where ({wanted}) is meant")
+                continue
+            found[name] = np.ascontiguousarray(array, dtype=dtype)
+    count = found.get("given_count")
+    if count is not None and "k" in sizes and not np.all((count >= 0) & (count <= sizes["k"])):
+        problems.append(f"given_count: outside 0 to {sizes['k']}")
+    if len(batch.measurement_units) != sizes["m"]:
+        problems.append(f"measurement_units: {len(batch.measurement_units)} where {sizes['m']} are meant")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return found

@@ -1,0 +1,322 @@
+"""The recommendation: from a posterior to a regimen that a pharmacy can prepare and the guard lets pass.
+
+::
+
+    posterior ─▶ draws ─▶ for each interval: optimal control (CasADi) ─▶ practical doses around it, all of them,
+                          simulated over the draws ─▶ ranked ─▶ guard ─▶ Recommendation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..pkpd.errors import DoseloopError
+from ..pkpd.record import Record
+from ..pkpd.regimen import Regimen
+from ..pkpd.system import system
+from ..safety import Decision, Verdict, guard, guard_regimen
+from ..therapies import Therapy
+from ..therapies.therapy import QUANTITIES
+from ..twin.forecast import Forecast, forecast
+from ..twin.posterior import Posterior
+from ..twin.sync import sync
+from . import ocp
+from .bedside import asked_of, context_of
+from .outcome import Outcome
+from .provenance import provenance
+from .situation import Course, Grid, courses, quantity
+
+__all__ = ["Candidate", "Options", "Recommendation", "recommend"]
+
+BAND = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Numbers of a recommendation; saved with it and used again by `replay`.
+
+    Attributes:
+        seed: of the posterior's draws; ``draws`` proposals for each model.
+        plan_draws: equally weighted draws over which regimens are judged; ``ocp_draws`` of the optimal control problem.
+        around: how many increments to each side of the continuous optimum are tried.
+        listed: how many candidates are returned.
+        start: earliest time of the next dose (h); None: one interval after the last dose, now at the earliest.
+    """
+
+    seed: int = 0
+    draws: int = 2000
+    plan_draws: int = 200
+    ocp_draws: int = 40
+    around: int = 5
+    listed: int = 5
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A practical regimen and what the draws say of it.
+
+    Attributes:
+        regimen: the doses; ``interval`` between them (h).
+        p_target: probability that the goal's quantity lies within the goal.
+        p_harm: probability of each harm; ``allowed``: all within their stated levels.
+        bands: 5 %, 50 % and 95 % quantile of trough, peak and AUC24 (see `doseloop.therapies.therapy.QUANTITIES`).
+        utility: what it was ranked by: P(target) − ½ mean |log(quantity / target)| along the horizon, less a little for a
+            regimen that is harder to carry out.
+        verdicts: the guard's, dose by dose (empty until asked).
+    """
+
+    regimen: Regimen
+    interval: float
+    p_target: float
+    p_harm: dict[str, float]
+    allowed: bool
+    bands: dict[str, tuple[float, float, float]]
+    utility: float
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer, with all it rests on.
+
+    Attributes:
+        therapy, record: what was asked about whom.
+        outcome: how it ended; ``sentence``: in words.
+        regimen: the recommended doses, None where none is advised.
+        candidates: the best regimens, ranked; the first is the recommended one where there is one.
+        hold: the candidate of giving nothing.
+        forecast: under the recommended regimen (under none, where none is advised); None where nothing could be computed.
+        posterior: the twin; ``plans``: the continuous optima by interval.
+        reasons: why, a sentence each.
+        provenance: hashes, versions, solver, tolerances, seed.
+        options: the numbers it was made with.
+    """
+
+    therapy: Therapy
+    record: Record
+    outcome: Outcome
+    sentence: str
+    regimen: Regimen | None
+    candidates: tuple[Candidate, ...]
+    hold: Candidate | None
+    forecast: Forecast | None
+    posterior: Posterior | None
+    plans: dict[float, ocp.Plan]
+    reasons: tuple[str, ...]
+    provenance: dict[str, Any]
+    options: Options
+
+
+def _judge(
+    therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float
+) -> list[Candidate]:
+    """Candidates of one grid; ``None`` stands for giving nothing."""
+    start, goal = float(grid.starts[0]), therapy.goal
+    values = {name: quantity(name, course, grid.times, start) for name in QUANTITIES}
+    q = values[goal.quantity]
+    p_target = ((q >= goal.low) & (q <= goal.high)).mean(axis=0)
+    all_goals = ocp._goals(goal.quantity, course, grid)
+    distance = np.abs(np.log(np.maximum(all_goals, 1e-9) / goal.target)).mean(axis=(0, 2))
+    harms = {h.name: (values[h.quantity] > h.above).mean(axis=0) for h in therapy.harms}
+    level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
+    bands = {name: np.quantile(v, BAND, axis=0) for name, v in values.items()}
+    out = []
+    for i, pair in enumerate(pairs):
+        p_harm = {name: float(v[i]) for name, v in harms.items()}
+        # a regimen with a different first dose, or another interval than the usual, must earn its trouble
+        trouble = 0.0 if pair is None else 0.01 * (pair[0] != pair[1]) + 0.005 * (grid.interval != usual)
+        out.append(
+            Candidate(
+                Regimen() if pair is None else grid.regimen(*pair),
+                grid.interval,
+                float(p_target[i]),
+                p_harm,
+                all(p_harm[name] <= level[name] for name in p_harm),
+                {name: tuple(float(x) for x in b[:, i]) for name, b in bands.items()},  # type: ignore[misc]
+                float(p_target[i] - 0.5 * distance[i] - trouble),
+            )
+        )
+    return out
+
+
+def _near(amounts: Sequence[float], optimum: float, around: int, zero: bool) -> list[float]:
+    """Practical amounts around an optimum (all, where there are few); with 0 for a dose that may be left out."""
+    a = np.asarray(amounts)
+    if len(a) > 2 * around + 3:
+        i = int(np.argmin(np.abs(a - optimum)))
+        a = a[max(0, i - around) : i + around + 1]
+    return ([0.0] if zero else []) + [float(v) for v in a]
+
+
+def _search(
+    therapy: Therapy, posterior: Posterior, weight: float, options: Options
+) -> tuple[list[Candidate], Candidate, dict[float, ocp.Plan]]:
+    """All candidates of all intervals, best first; the one of giving nothing; the continuous optima."""
+    record, action = posterior.record, therapy.action
+    drawn, few = posterior.equal_draws(options.plan_draws), posterior.equal_draws(options.ocp_draws)
+    linear = all(system(p.model).linear for p, _ in drawn)
+    found: list[Candidate] = []
+    plans: dict[float, ocp.Plan] = {}
+    hold: Candidate | None = None
+    for interval in action.intervals:
+        grid = Grid.of(therapy, record, weight, interval, options.start)
+        base = courses(drawn, therapy.output, record, [Regimen()], grid.times)
+        base_few = courses(few, therapy.output, record, [Regimen()], grid.times)
+        plan = plans[interval] = ocp.solve(grid, few, base_few, linear)
+        amounts = action.amounts(weight)
+        first = plan.amounts[0] if plan.success else amounts[len(amounts) // 2]
+        rest = plan.amounts[1:].mean() if plan.success and len(plan.amounts) > 1 else first
+        firsts, rests = (_near(amounts, v, options.around, True) for v in (first, rest))
+        if action.loading:
+            pairs = [(a, b) for a in firsts for b in rests if a or b]
+        else:
+            pairs = [(b, b) for b in rests if b]
+        if len(grid.starts) == 1:
+            pairs = sorted({(a, a) for a, _ in pairs if a})
+        course = grid.evaluate(drawn, pairs, base)
+        found += _judge(therapy, grid, pairs, course, action.intervals[0])
+        if hold is None:
+            hold = _judge(therapy, grid, [None], base, interval)[0]
+    assert hold is not None
+    return sorted(found, key=lambda c: (not c.allowed, -c.utility)), hold, plans
+
+
+def _pass(therapy: Therapy, record: Record, candidates: Sequence[Candidate], wanted: int) -> list[Candidate]:
+    """The first ``wanted`` candidates that the guard lets pass unchanged, with its verdicts."""
+    kept = []
+    for c in candidates:
+        context = context_of(therapy, record, c.p_harm)
+        verdicts = guard_regimen(asked_of(therapy, c.regimen), context, therapy.limits)
+        if all(v.decision is Decision.PASSED for v in verdicts):
+            kept.append(replace(c, verdicts=tuple(verdicts)))
+            if len(kept) == wanted:
+                break
+    return kept
+
+
+def _data_faults(therapy: Therapy, record: Record) -> list[str]:
+    """Why the guard would refuse any dose at all, whatever its size: faults of record, readings, weight."""
+    context = context_of(therapy, record, {h.name: 0.0 for h in therapy.harms})
+    weight = context.weight if np.isfinite(context.weight) else 1.0
+    last = max((g.time for g in context.given), default=-np.inf)
+    spacing = therapy.limits.actions[0].interval_min.value
+    time = max(record.now, last + (spacing if np.isfinite(spacing) else 0.0))
+    probe = Regimen(therapy.action.dose(therapy.action.amounts(max(weight, 0.5))[0], time, weight))
+    verdict = guard(asked_of(therapy, probe)[0], context, therapy.limits)
+    return [r.sentence for r in verdict.reasons if r.code.refuses]
+
+
+def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | None = None) -> Recommendation:
+    """Recommend the next doses for one patient.
+
+    Args:
+        therapy: goal, harms, limits, what may be given.
+        patient: the record, or its posterior from :func:`doseloop.sync` with the options' seed and draws.
+        options: see `Options`.
+
+    Every ending is an `Outcome`; faults of the data, a posterior that cannot be trusted and failed computations end
+    without a dose and with a sentence, never with an exception.
+    """
+    options = options or Options()
+    record = patient.record if isinstance(patient, Posterior) else patient
+    proof = provenance(therapy, record, options)
+
+    def end(outcome: Outcome, reasons: Sequence[str], **more: Any) -> Recommendation:
+        parts: dict[str, Any] = {"regimen": None, "candidates": (), "hold": None, "forecast": None, "posterior": None, "plans": {}}
+        why = f" {reasons[0]}" if reasons and not outcome.gives else ""
+        sentence = more.pop("sentence", outcome.value + why)
+        return Recommendation(
+            therapy=therapy, record=record, outcome=outcome, sentence=sentence, reasons=tuple(reasons), provenance=proof,
+            options=options, **(parts | more),
+        )  # fmt: skip
+
+    try:
+        faults = _data_faults(therapy, record)
+        weight = record.covariates_at(record.now).get("weight", float("nan"))
+        twin = patient if isinstance(patient, Posterior) else sync(therapy, record, draws=options.draws, seed=options.seed)
+        horizon = record.now + therapy.horizon + max(therapy.action.intervals)
+        nothing = forecast(twin, until=horizon, output=therapy.output, draws=options.plan_draws)
+        if faults:
+            return end(Outcome.DATA, faults, posterior=twin, forecast=nothing)
+        if not twin.trusted:
+            return end(Outcome.UNTRUSTED, twin.notes, posterior=twin, forecast=nothing)
+        found, hold, plans = _search(therapy, twin, weight, options)
+        kept = _pass(therapy, record, [c for c in found if c.allowed], options.listed)
+        more = {"posterior": twin, "plans": plans, "hold": hold}
+        if not kept:
+            best = found[0]
+            why = [_why_none(therapy, best), *twin.notes]
+            return end(Outcome.HOLD, why, candidates=tuple(found[: options.listed]), forecast=nothing, **more)
+        best = kept[0]
+        if hold.utility >= best.utility:
+            why = [f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.", *twin.notes]
+            return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
+        coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
+        reasons = [*_reasons(therapy, twin, best, hold, plans), *twin.notes]
+        return end(
+            Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen, candidates=tuple(kept),
+            forecast=coming, **more,
+        )  # fmt: skip
+    except DoseloopError as error:
+        return end(Outcome.FAILED, [str(p) for p in error.problems])
+
+
+def _amount(therapy: Therapy, candidate: Candidate) -> str:
+    """The regimen in words."""
+    unit, doses = therapy.action.unit, candidate.regimen.doses
+    length = doses[0].duration
+    over = f" over {length:g} h" if length else ""
+    first = f"{doses[0].amount:g} {unit}{over} at {doses[0].time:g} h"
+    rest = doses[1:]
+    if not rest:
+        return first
+    same = rest[0].amount == doses[0].amount
+    if same:
+        return f"{doses[0].amount:g} {unit}{over} every {candidate.interval:g} h from {doses[0].time:g} h on"
+    again = f" over {rest[0].duration:g} h" if rest[0].duration else ""
+    return f"{first}, then {rest[0].amount:g} {unit}{again} every {candidate.interval:g} h from {rest[0].time:g} h on"
+
+
+def _chance(therapy: Therapy, c: Candidate) -> str:
+    goal = therapy.goal
+    return f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
+
+
+def _sentence(therapy: Therapy, c: Candidate) -> str:
+    return f"Give {therapy.drug} {_amount(therapy, c)}: {_chance(therapy, c)}."
+
+
+def _why_none(therapy: Therapy, best: Candidate) -> str:
+    level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
+    over = [f"{n} has probability {p:.0%} (at most {level[n]:.0%})" for n, p in best.p_harm.items() if p > level[n]]
+    if over:
+        return f"Even with the least harmful regimen tried, {'; '.join(over)}."
+    return "The guard's limits let no practical regimen pass."
+
+
+def _reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, ocp.Plan]) -> list[str]:
+    goal = therapy.goal
+    out = [f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."]
+    levels = [m for m in twin.record.observed if m.output == therapy.output]
+    out.append(f"The twin rests on {len(levels)} level{'' if len(levels) == 1 else 's'} and {len(twin.record.given.doses)} doses.")
+    if len(twin.parts) > 1:
+        weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
+        out.append(f"Rival models after the levels: {weights}.")
+    for name in dict.fromkeys([goal.quantity, "trough", "peak"]):
+        low, mid, high = best.bands[name]
+        unit = goal.unit if name == goal.quantity else therapy.models[0].output(therapy.output).unit
+        out.append(f"Expected {name}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
+    for harm in therapy.harms:
+        most = next(h.probability_max.value for h in therapy.limits.predicted if h.name == harm.name)
+        out.append(f"Probability of {harm.name}: {best.p_harm[harm.name]:.0%}, at most {most:.0%} is accepted.")
+    out.append(f"Without a dose, {_chance(therapy, hold)}.")
+    plan = plans[best.interval]
+    if plan.success:
+        amounts = ", ".join(f"{a:.3g}" for a in plan.amounts)
+        out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
+    return out

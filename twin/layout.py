@@ -143,6 +143,8 @@ def lay_out(
     for i, (time, order) in enumerate(boundaries):
         schedule.segment(time, i + 1, order)
     starts = np.array([-np.inf, *(t for t, _ in boundaries)])
-    schedule.regimen(given, last, segment_at=list(starts), past=_past(model, given, covariates))
+    # a steady state at the very end of a covariate row's time still belongs to that row
+    holds = [-np.inf, *(np.nextafter(t, np.inf) if order == AFTER else t for t, order in boundaries)]
+    schedule.regimen(given, last, segment_at=holds, past=_past(model, given, covariates))
     effects = Effects.of(model, max(1, len(record.occasions)))
     return Layout(model, record, schedule, covariates, occasion, starts, effects, measurements, extra)

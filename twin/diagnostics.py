@@ -241,7 +241,7 @@ def _without(p: Posterior, i: int) -> Posterior:
     """The posterior fitted again without reading ``i``."""
     observed = tuple(m for k, m in enumerate(p.record.observed) if k != i)
     parts, draws = [part.model for part in p.parts], max(len(part.eta) for part in p.parts)
-    return posterior(parts, replace(p.record, observed=observed), _prior_weights(p), draws, p.seed)
+    return posterior(parts, replace(p.record, observed=observed), _prior_weights(p).tolist(), draws, p.seed)
 
 
 def _verdict(m: Measurement, unit: str, p: float, count: int, band: np.ndarray, time_unit: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from ..pkpd.regimen import Regimen
 from ..safety import Unlimited
 from .situation import Course, Drawn, Grid, courses, quantity
 
-__all__ = ["Plan", "solve"]
+__all__ = ["Plan", "along_horizon", "solve"]
 
 SMOOTH = 1e-3
 PENALTY = 1e3
@@ -80,7 +80,7 @@ def _linear(grid: Grid, drawn: Drawn, base: Course, unit: float, at: np.ndarray 
     return c.pick([0]), slopes
 
 
-def _goals(name: str, course: Course, grid: Grid) -> np.ndarray:
+def along_horizon(name: str, course: Course, grid: Grid) -> np.ndarray:
     """The goal's quantity all along the horizon: every trough, every day's area, every peak; (draws, columns, pieces)."""
     if name == "trough":
         return course.levels[:, :, [int(np.argmin(np.abs(grid.times - t))) for t in [*grid.starts[1:], grid.times[-1]]]]
@@ -141,7 +141,7 @@ def _problem(grid: Grid, point: Course, slope: Course, origin: np.ndarray, most:
     target = therapy.goal.target
     probability = {h.name: h.probability_max.value for h in therapy.limits.predicted}
     n = N + len(therapy.harms) * (S + 2)
-    q0, qd = (_goals(therapy.goal.quantity, c, grid) for c in (point, slope))
+    q0, qd = (along_horizon(therapy.goal.quantity, c, grid) for c in (point, slope))
     pieces = q0.shape[2]
     r = ((q0[:, 0] - np.einsum("snj,n->sj", qd, origin)) / target - 1).ravel()  # residual at d = 0 of the affine model
     J = (qd * most / target).transpose(0, 2, 1).reshape(-1, N)

@@ -112,36 +112,46 @@ class Recommendation:
     options: Options
 
 
-def _judge(
-    therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float
-) -> list[Candidate]:
-    """Candidates of one grid; ``None`` stands for giving nothing."""
+@dataclass(frozen=True)
+class _Judged:
+    """Regimens of one grid with what the draws say of each; a pair of ``None`` stands for giving nothing."""
+
+    grid: Grid
+    pairs: Sequence[tuple[float, float] | None]
+    p_target: np.ndarray
+    p_harm: dict[str, np.ndarray]
+    bands: dict[str, np.ndarray]
+    allowed: np.ndarray
+    utility: np.ndarray
+
+    def candidate(self, i: int) -> Candidate:
+        """The i-th as a candidate."""
+        pair = self.pairs[i]
+        return Candidate(
+            Regimen() if pair is None else self.grid.regimen(*pair),
+            self.grid.interval,
+            float(self.p_target[i]),
+            {name: float(v[i]) for name, v in self.p_harm.items()},
+            bool(self.allowed[i]),
+            {name: (float(b[0, i]), float(b[1, i]), float(b[2, i])) for name, b in self.bands.items()},
+            float(self.utility[i]),
+        )
+
+
+def _judge(therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float) -> _Judged:
     start, goal = float(grid.starts[0]), therapy.goal
     values = {name: quantity(name, course, grid.times, start) for name in QUANTITIES}
     q = values[goal.quantity]
     p_target = ((q >= goal.low) & (q <= goal.high)).mean(axis=0)
-    all_goals = ocp._goals(goal.quantity, course, grid)
-    distance = np.abs(np.log(np.maximum(all_goals, 1e-9) / goal.target)).mean(axis=(0, 2))
-    harms = {h.name: (values[h.quantity] > h.above).mean(axis=0) for h in therapy.harms}
+    along = ocp.along_horizon(goal.quantity, course, grid)
+    distance = np.abs(np.log(np.maximum(along, 1e-9) / goal.target)).mean(axis=(0, 2))
+    p_harm = {h.name: (values[h.quantity] > h.above).mean(axis=0) for h in therapy.harms}
     level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
+    allowed = np.all([p <= level[name] for name, p in p_harm.items()], axis=0)
+    # a regimen with a different first dose, or another interval than the usual, must earn its trouble
+    trouble = [0.0 if p is None else 0.01 * (p[0] != p[1]) + 0.005 * (grid.interval != usual) for p in pairs]
     bands = {name: np.quantile(v, BAND, axis=0) for name, v in values.items()}
-    out = []
-    for i, pair in enumerate(pairs):
-        p_harm = {name: float(v[i]) for name, v in harms.items()}
-        # a regimen with a different first dose, or another interval than the usual, must earn its trouble
-        trouble = 0.0 if pair is None else 0.01 * (pair[0] != pair[1]) + 0.005 * (grid.interval != usual)
-        out.append(
-            Candidate(
-                Regimen() if pair is None else grid.regimen(*pair),
-                grid.interval,
-                float(p_target[i]),
-                p_harm,
-                all(p_harm[name] <= level[name] for name in p_harm),
-                {name: tuple(float(x) for x in b[:, i]) for name, b in bands.items()},  # type: ignore[misc]
-                float(p_target[i] - 0.5 * distance[i] - trouble),
-            )
-        )
-    return out
+    return _Judged(grid, pairs, p_target, p_harm, bands, allowed, p_target - 0.5 * distance - np.array(trouble))
 
 
 def _near(amounts: Sequence[float], optimum: float, around: int, zero: bool) -> list[float]:
@@ -153,14 +163,26 @@ def _near(amounts: Sequence[float], optimum: float, around: int, zero: bool) -> 
     return ([0.0] if zero else []) + [float(v) for v in a]
 
 
-def _search(
-    therapy: Therapy, posterior: Posterior, weight: float, options: Options
-) -> tuple[list[Candidate], Candidate, dict[float, ocp.Plan]]:
-    """All candidates of all intervals, best first; the one of giving nothing; the continuous optima."""
+@dataclass(frozen=True)
+class _Search:
+    """What was found: judged grids, the order of all their regimens, giving nothing, the continuous optima."""
+
+    judged: list[_Judged]
+    order: list[tuple[int, int]]
+    hold: Candidate
+    plans: dict[float, ocp.Plan]
+
+    def candidate(self, rank: int) -> Candidate:
+        """The candidate of that rank; allowed ones come first."""
+        grid, i = self.order[rank]
+        return self.judged[grid].candidate(i)
+
+
+def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Options) -> _Search:
     record, action = posterior.record, therapy.action
     drawn, few = posterior.equal_draws(options.plan_draws), posterior.equal_draws(options.ocp_draws)
     linear = all(system(p.model).linear for p, _ in drawn)
-    found: list[Candidate] = []
+    judged: list[_Judged] = []
     plans: dict[float, ocp.Plan] = {}
     hold: Candidate | None = None
     for interval in action.intervals:
@@ -178,24 +200,26 @@ def _search(
             pairs = [(b, b) for b in rests if b]
         if len(grid.starts) == 1:
             pairs = sorted({(a, a) for a, _ in pairs if a})
-        course = grid.evaluate(drawn, pairs, base)
-        found += _judge(therapy, grid, pairs, course, action.intervals[0])
+        judged.append(_judge(therapy, grid, pairs, grid.evaluate(drawn, pairs, base), action.intervals[0]))
         if hold is None:
-            hold = _judge(therapy, grid, [None], base, interval)[0]
+            hold = _judge(therapy, grid, [None], base, interval).candidate(0)
     assert hold is not None
-    return sorted(found, key=lambda c: (not c.allowed, -c.utility)), hold, plans
+    every = [(g, i) for g, j in enumerate(judged) for i in range(len(j.pairs))]
+    every.sort(key=lambda at: (not judged[at[0]].allowed[at[1]], -judged[at[0]].utility[at[1]]))
+    return _Search(judged, every, hold, plans)
 
 
-def _pass(therapy: Therapy, record: Record, candidates: Sequence[Candidate], wanted: int) -> list[Candidate]:
-    """The first ``wanted`` candidates that the guard lets pass unchanged, with its verdicts."""
+def _pass(therapy: Therapy, record: Record, found: _Search, wanted: int) -> list[Candidate]:
+    """The best ``wanted`` candidates that the guard lets pass unchanged, with its verdicts."""
     kept = []
-    for c in candidates:
+    for rank in range(len(found.order)):
+        c = found.candidate(rank)
+        if not c.allowed or len(kept) == wanted:
+            break
         context = context_of(therapy, record, c.p_harm)
         verdicts = guard_regimen(asked_of(therapy, c.regimen), context, therapy.limits)
         if all(v.decision is Decision.PASSED for v in verdicts):
             kept.append(replace(c, verdicts=tuple(verdicts)))
-            if len(kept) == wanted:
-                break
     return kept
 
 
@@ -245,19 +269,19 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             return end(Outcome.DATA, faults, posterior=twin, forecast=nothing)
         if not twin.trusted:
             return end(Outcome.UNTRUSTED, twin.notes, posterior=twin, forecast=nothing)
-        found, hold, plans = _search(therapy, twin, weight, options)
-        kept = _pass(therapy, record, [c for c in found if c.allowed], options.listed)
-        more = {"posterior": twin, "plans": plans, "hold": hold}
+        found = _search(therapy, twin, weight, options)
+        hold, kept = found.hold, _pass(therapy, record, found, options.listed)
+        more = {"posterior": twin, "plans": found.plans, "hold": hold}
         if not kept:
-            best = found[0]
-            why = [_why_none(therapy, best), *twin.notes]
-            return end(Outcome.HOLD, why, candidates=tuple(found[: options.listed]), forecast=nothing, **more)
+            listed = tuple(found.candidate(i) for i in range(min(options.listed, len(found.order))))
+            why = [_why_none(therapy, listed[0]), *twin.notes]
+            return end(Outcome.HOLD, why, candidates=listed, forecast=nothing, **more)
         best = kept[0]
         if hold.utility >= best.utility:
             why = [f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.", *twin.notes]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
-        reasons = [*_reasons(therapy, twin, best, hold, plans), *twin.notes]
+        reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin.notes]
         return end(
             Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen, candidates=tuple(kept),
             forecast=coming, **more,

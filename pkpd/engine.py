@@ -33,6 +33,7 @@ STATUS = {
     d.BAD_ROUTE: "a dose's bioavailability, lag, rate or duration is negative, zero or not a number",
 }
 
+THREAD_BLOCKS = 64  # fewer blocks than this for each thread are done sooner than a thread is woken
 _threads = [max(1, int(os.environ.get("DOSELOOP_THREADS", os.cpu_count() or 1)))]
 
 
@@ -240,7 +241,7 @@ def execute(
     status = np.zeros(patients, dtype=np.int64)
     arrays = arrays_of(events, people, Y, snaps, status)
     blocks = -(-patients // LANES)
-    parts = min(_threads[0], max(1, blocks // 4))
+    parts = min(_threads[0], max(1, blocks // THREAD_BLOCKS))
     if parts == 1:
         _run(plan, arrays, patients, range(blocks))
     else:

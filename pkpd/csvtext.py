@@ -47,7 +47,7 @@ class Table:
         columns: one a name, each of equal length: text cells, or float64 with NaN for missing (from a DataFrame).
         lines: line number of each row, 1-based, header included.
         separator: what stood between the cells; empty for a DataFrame.
-        problems: rows that do not fit the header; when there are any, the columns are empty.
+        problems: rows that do not fit the header; they are not among the columns.
         total: number of such rows.
     """
 
@@ -190,8 +190,8 @@ def _split(text: str, name: str) -> Table:
         problems.append(
             Problem(before + 1, None, f"the line cannot be split into cells: {error}", "look for a stray quote mark")
         )
-    columns: list[Sequence[str] | NDArray[np.float64]] = [] if problems or not rows else list(zip(*rows, strict=True))
-    kept = np.array(numbers if columns else [], dtype=np.int64)
+    columns: list[Sequence[str] | NDArray[np.float64]] = list(zip(*rows, strict=True))
+    kept = np.array(numbers, dtype=np.int64)
     return Table(name, header or [], columns, kept, separator, tuple(problems), total)
 
 

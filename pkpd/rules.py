@@ -34,7 +34,7 @@ class Rows:
         ids: the patient's identifier, a text a row.
         starts: index of the first row of each patient.
         patient: number of the patient, by row.
-        torn: rows of a patient whose other rows stand elsewhere in the file.
+        torn: rows of a patient whose other rows stand elsewhere in the file, or may have been unreadable.
         evid: 0 level, 1 dose, 2 other, 3 reset, 4 reset and dose; −1 where it is not known.
         dose: rows with a dose (EVID 1 or 4).
         level: rows with a level that counts (EVID 0, MDV not 1).
@@ -106,7 +106,7 @@ def _patients(columns: Columns) -> tuple[list[str], Ints, Ints, Bools]:
         "put all rows of a patient together, or give another ID",
     )
     patient = np.cumsum(new) - 1
-    return ids, starts, patient, again[starts[patient]]
+    return ids, starts, patient, again[starts[patient]] | bool(columns.table.problems)
 
 
 def _times(columns: Columns, layout: Layout, patient: Ints) -> None:

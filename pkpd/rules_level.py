@@ -178,7 +178,7 @@ def _covariate(columns: Columns, covariate: CovariateSpec, rows: Rows) -> None:
     unknown = np.logical_and.reduceat(column.missing, rows.starts) if len(columns) else np.zeros(0, dtype=bool)
     if covariate.required:
         never = np.zeros(len(columns), dtype=bool)
-        never[rows.starts] = unknown
+        never[rows.starts] = unknown & ~rows.torn[rows.starts]
         flag(
             never,
             lines,

@@ -608,6 +608,22 @@ def test_what_to_do_about_text_is_said(cell, advice):
         read(table("1,0,2.5,1,.,70").replace(b",", b";"), SIMPLE, decimal=",")
 
 
+def test_rows_that_fit_are_judged_beside_rows_that_do_not():
+    found = problems(table("1,0,5,1,.", "1,1,.,0,3,70", "1,2,-5,1,.,70", "2,0,5,1,.,.,.", "2,1,6,1,.,."))
+    assert [(r, c) for r, c, _ in found] == [(2, None), (4, "AMT"), (5, None)]
+
+
+@pytest.mark.parametrize("cells", ["x,.", ".,x"])
+def test_a_row_of_unknown_event_breaks_no_further_rule(cells):
+    head = "ID,TIME[h],AMT[mg],DV[mg/L],WT[kg],II[h],ADDL"
+    assert len(problems(table("1,0,5,.,70,.,.", f"1,1,{cells},70,12,3", head=head))) == 1
+
+
+def test_the_most_repeats():
+    head = "ID,TIME[h],AMT[mg],II[h],ADDL,DV[mg/L],WT[kg]"
+    assert only(table("1,0,5,0.5,10000,.,70", head=head)).now == 5000
+
+
 def test_long_lists_are_capped_and_counted():
     with pytest.raises(RecordError) as caught:
         read(table(*(f"{i},0,-5,1,.,70" for i in range(1000))), SIMPLE)

@@ -114,7 +114,7 @@ def steady_states(system: System, method: Method, dose: Dose, parameters: np.nda
             x = np.linalg.solve(lhs, c[:, 0, :, None])[..., 0]
             view(result)[:, 0] = x
             for k in range(K):
-                right = c[:, k + 1] + np.einsum("pij,pj->pi", M[:, k + 1], x)
+                right = c[:, k + 1] + _times(M[:, k + 1], x)
                 view(result)[:, k + 1] = np.linalg.solve(lhs, right[..., None])[..., 0]
         except np.linalg.LinAlgError:
             x = np.full((len(parameters), n), np.nan)
@@ -133,6 +133,14 @@ def _require(dose: Dose, x: np.ndarray) -> None:
         raise SolverError(f"{dose}: there is no steady state: the drug is not eliminated as fast as it is given")
 
 
+def _times(M: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """M v for each person; written as plain sums, whose bits do not depend on how many people there are."""
+    total = M[:, :, 0] * v[:, 0, None]
+    for j in range(1, v.shape[1]):
+        total = total + M[:, :, j] * v[:, j, None]
+    return total
+
+
 def _broyden(system: System, method: Method, dose: Dose, parameters: np.ndarray) -> np.ndarray:
     n, people = system.n_model, len(parameters)
 
@@ -144,25 +152,26 @@ def _broyden(system: System, method: Method, dose: Dose, parameters: np.ndarray)
     x = np.zeros((people, n))
     r = interval_map(x) - x
     scale = np.abs(r).max(axis=1, keepdims=True)
-    inverse = np.tile(np.eye(n), (people, 1, 1))
+    inverse, done = np.tile(np.eye(n), (people, 1, 1)), np.zeros(people, dtype=bool)
     for _ in range(300):
-        step = np.einsum("pij,pj->pi", inverse, r)
-        new = x + step
+        new = x + _times(inverse, r)
         new = np.where(new < 0, 0.5 * x, new)  # amounts stay amounts
+        new = np.where(done[:, None], x, new)  # who has arrived does not move on with the others
         step = new - x
         x = new
         r_new = interval_map(x) - x
         # relative to x, but an x far above one interval's gain is no excuse for gaining further
-        if np.all(np.abs(r_new) <= 10 * method.rtol * (np.minimum(np.abs(x), 100 * scale) + 1e-3 * scale)):
+        tolerance = 10 * method.rtol * (np.minimum(np.abs(x), 100 * scale) + 1e-3 * scale)
+        done |= np.all(np.abs(r_new) <= tolerance, axis=1)
+        if done.all():
             _require(dose, x)
             return x
         # inverse of the Jacobian of x − G(x), Broyden's good update by Sherman and Morrison
         y = r - r_new
-        Hy = np.einsum("pij,pj->pi", inverse, y)
-        sH = np.einsum("pi,pij->pj", step, inverse)
-        bottom = np.einsum("pi,pi->p", step, Hy)
-        good = np.abs(bottom) > 1e-14 * np.einsum("pi,pi->p", step, step)
-        update = np.einsum("pi,pj->pij", step - Hy, sH) / np.where(good, bottom, 1.0)[:, None, None]
+        Hy, sH = _times(inverse, y), _times(inverse.transpose(0, 2, 1), step)
+        bottom, size = (_times(step[:, None, :], v)[:, 0] for v in (Hy, step))
+        good = np.abs(bottom) > 1e-14 * size
+        update = (step - Hy)[:, :, None] * sH[:, None, :] / np.where(good, bottom, 1.0)[:, None, None]
         inverse = inverse + np.where(good[:, None, None], update, 0.0)
         r = r_new
         if not np.isfinite(x).all() or (np.abs(x).max(axis=1, keepdims=True) > 1e9 * scale).any():

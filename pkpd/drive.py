@@ -341,7 +341,9 @@ def _alive(J, method, last):
     for lane in range(W):
         if geti(geti(J, j.DONE), lane) == 0:
             t, h = get(geti(J, j.T), lane), get(geti(J, j.H), lane)
-            crawling = method >= ADAPTIVE and t < get(geti(J, j.TARGET), lane) and h > 0.0 and t + 1e-3 * h == t
+            # no step at all (a right-hand side of inf), or one that does not move the clock
+            stuck = t + 1e-3 * h == t if h > 0.0 else geti(geti(J, j.FRESH), lane) == 0
+            crawling = method >= ADAPTIVE and t < get(geti(J, j.TARGET), lane) and stuck
             if crawling or last:
                 _stop(J, lane, STEP_UNDERFLOW)
             else:

@@ -1,10 +1,10 @@
 """A patient's bits do not depend on who else is simulated, how many, in which lane, or on how many threads."""
 
-import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from doseloop.pkpd import drive
+from doseloop.pkpd import drive, engine
 from doseloop.pkpd.engine import Method, set_threads
 from doseloop.pkpd.population import Prepared
 from doseloop.pkpd.regimen import Bolus, Dose, Infusion, Oral, Regimen, Reset
@@ -55,10 +55,8 @@ def equal(a, b):
 
 
 @pytest.fixture
-def one_thread():
-    set_threads(1)
-    yield
-    set_threads(os.cpu_count() or 1)
+def one_thread(monkeypatch):
+    monkeypatch.setattr(engine, "_threads", [1])
 
 
 @pytest.fixture(params=sorted(CASES))
@@ -130,20 +128,24 @@ class TestBits:
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_one_thread_or_two_or_five(name):
+def test_one_thread_or_two_or_five(name, monkeypatch):
+    monkeypatch.setattr(engine, "_threads", [1])
+    monkeypatch.setattr(engine, "THREAD_BLOCKS", 4)
+    started = []
+    submit = ThreadPoolExecutor.submit
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *a: started.append(a) or submit(*a))
     model, method = CASES[name]
     p = people(model, 64 * 8 + 3, 5)
     follows = np.arange(len(p)) * 5 % len(REGIMENS)
     prepared = Prepared(system(model), schedules(model, p[:20]), method)
     found = []
-    try:
-        for threads in (1, 2, 5, 2):
-            set_threads(threads)
-            Y, status = prepared.run(p, follows)
-            assert not status.any()
-            found.append(Y)
-    finally:
-        set_threads(os.cpu_count() or 1)
+    for threads in (1, 2, 5, 2):
+        set_threads(threads)
+        Y, status = prepared.run(p, follows)
+        assert not status.any()
+        assert bool(started) == (threads > 1)
+        found.append(Y)
+        started.clear()
     for Y in found[1:]:
         assert np.array_equal(Y, found[0])
 

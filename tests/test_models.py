@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import runpy
 from collections import defaultdict
+from pathlib import Path
 
 import casadi as ca
 import numpy as np
@@ -58,8 +60,9 @@ def test_the_printed_numbers_come_back(model):
         assert digits(got, item.digits) == digits(item.value, item.digits), (item.what, got)
 
 
-def test_individual_parameters_are_positive_over_the_whole_range(model):
-    p = Points(model).p
+def test_individual_parameters_are_positive_over_the_whole_range_and_a_quarter_beyond(model):
+    """Outside the paper's range a prediction is an extrapolation, but a line that turns negative is a trap."""
+    p = individuals(model, Points(model, beyond=1.25).cov)
     assert np.isfinite(p).all()
     assert (p > 0).all()
 
@@ -224,10 +227,10 @@ def group_of(model):
     return [s for s, unit in units.items() if unit == units[model.routes[0].into]]
 
 
-def test_nothing_is_made_and_what_leaves_is_the_clearance(model):
-    """Summed over compartments only elimination is left; where the model names CL, or Vmax and Km, it is theirs."""
-    at, names, group = Points(model), list(model.individual_units), group_of(model)
-    rows = [model.names("states").index(s) for s in group]
+def test_nothing_is_made_and_flows_are_what_their_names_say(model):
+    """Over all compartments only elimination is left; the names cl, vmax, km, v1, q and v2 mean what they say."""
+    at, names, states = Points(model), list(model.individual_units), model.names("states")
+    rows = [states.index(s) for s in group_of(model)]
     for t, x, row in zip(at.t, at.x, at.p):
         f, p = reference.rhs(model, t, x, row), dict(zip(names, row))
         lost, noise = -f[rows].sum(), 1e-12 * np.abs(f[rows]).sum()
@@ -237,6 +240,9 @@ def test_nothing_is_made_and_what_leaves_is_the_clearance(model):
             assert lost == pytest.approx(p["cl"] * c, rel=1e-12, abs=noise)
         if {"vmax", "km"} <= set(p):
             assert lost == pytest.approx(p["vmax"] * c / (p["km"] + c), rel=1e-12, abs=noise)
+        if {"v1", "q", "v2"} <= set(p) and "peripheral" in states:
+            flow = p["q"] * (x[states.index("central")] / p["v1"] - x[states.index("peripheral")] / p["v2"])
+            assert f[states.index("peripheral")] == pytest.approx(flow, rel=1e-12, abs=noise)
 
 
 def test_amount_given_is_amount_held_plus_amount_lost(model):
@@ -312,6 +318,17 @@ def test_a_model_s_id_is_its_file_s_name_and_a_wrong_id_names_the_nearest():
     assert [m.id for m in models.all_models()] == list(models.ids())
     with pytest.raises(ModelError, match="did you mean 'vancomycin_adult_goti2018'"):
         models.load("vancomycin_goti2018")
+
+
+def test_the_tutorial_s_model_is_true(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    path = tmp_path / "example.py"
+    path.write_text(text.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    example = runpy.run_path(str(path))["MODEL"]
+    check_units(example)
+    test_the_printed_numbers_come_back(example)
+    test_scipy_agrees(example)
+    assert all(id in text for id in models.ids()), "docs/models.md has a row for each model"
 
 
 def test_cockcroft_gault():

@@ -32,7 +32,15 @@ def context_of(therapy: Therapy, record: Record, predictions: Mapping[str, float
         if dose.steady_state and dose.interval > 0:
             for k in range(int(np.ceil(longest / dose.interval)) + 1, 0, -1):
                 length = _length(dose.duration, dose.rate, dose.amount)
-                given.append(Given(kind=Kind.DOSE, amount=dose.amount, unit=unit, time=dose.time - k * dose.interval, duration=length))
+                given.append(
+                    Given(
+                        kind=Kind.DOSE,
+                        amount=dose.amount,
+                        unit=unit,
+                        time=dose.time - k * dose.interval,
+                        duration=length,
+                    )
+                )
         for d in dose.expanded():
             if d.time <= record.now:
                 length = _length(d.duration, d.rate, d.amount)

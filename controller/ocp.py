@@ -46,7 +46,9 @@ class Plan:
 
 
 @lru_cache(maxsize=64)
-def _conic(n: int, N: int, rows: bytes, columns: bytes, m: int) -> tuple[ca.Function, ca.Sparsity, np.ndarray, ca.Sparsity]:
+def _conic(
+    n: int, N: int, rows: bytes, columns: bytes, m: int
+) -> tuple[ca.Function, ca.Sparsity, np.ndarray, ca.Sparsity]:
     """The solver for one pattern: a dense block of amounts in the objective, ``rows`` and ``columns`` of the constraints.
 
     Also the patterns of the matrices, and the order in which the constraints' entries fill theirs.
@@ -161,7 +163,9 @@ def _problem(grid: Grid, point: Course, slope: Course, origin: np.ndarray, most:
             block = hd[:, :, j]
             rows, columns = np.broadcast_to(s[:, None], (S, N)), np.broadcast_to(k, (S, N))
             room = 1 - (h0[:, 0, j] - block @ origin) / harm.above
-            A.add(room, (rows, columns, block * most / harm.above), (s, z, -np.ones(S)), (s, np.full(S, var), -np.ones(S)))
+            A.add(
+                room, (rows, columns, block * most / harm.above), (s, z, -np.ones(S)), (s, np.full(S, var), -np.ones(S))
+            )
         zero, a = np.zeros(S, dtype=int), 1 / (probability[harm.name] * S)
         A.add(np.zeros(1), (zero, z, np.full(S, a)), (zero[:2], np.array([var, slack]), np.array([1.0, -1.0])))
         first += S + 2

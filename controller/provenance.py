@@ -39,7 +39,9 @@ def provenance(therapy: Therapy, record: Record, options: Options) -> dict[str, 
         "record": record.digest(),
         "models": {m.id: model_digest(m) for m in therapy.models},
         "limits": hashlib.sha256(repr(therapy.limits).encode()).hexdigest(),
-        "goal": hashlib.sha256(repr((therapy.goal, therapy.harms, therapy.horizon, therapy.prior_weights)).encode()).hexdigest(),
+        "goal": hashlib.sha256(
+            repr((therapy.goal, therapy.harms, therapy.horizon, therapy.prior_weights)).encode()
+        ).hexdigest(),
         "versions": dict(_versions()),
         "processor": hashlib.sha256(processor().encode()).hexdigest()[:16],
         "solver": {"name": SOLVER, "smooth": SMOOTH, "penalty": PENALTY},

@@ -138,7 +138,9 @@ class _Judged:
         )
 
 
-def _judge(therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float) -> _Judged:
+def _judge(
+    therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float
+) -> _Judged:
     start, goal = float(grid.starts[0]), therapy.goal
     values = {name: quantity(name, course, grid.times, start) for name in QUANTITIES}
     q = values[goal.quantity]
@@ -195,7 +197,8 @@ def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Opti
         rest = plan.amounts[1:].mean() if plan.success and len(plan.amounts) > 1 else first
         firsts, rests = (_near(amounts, v, options.around, True) for v in (first, rest))
         if action.loading:
-            pairs = [(a, b) for a in firsts for b in rests if a or b]
+            # a load is not smaller than what follows it; 0 leaves the first dose out
+            pairs = [(a, b) for a in firsts for b in rests if (a or b) and (a >= b or a == 0)]
         else:
             pairs = [(b, b) for b in rests if b]
         if len(grid.starts) == 1:
@@ -251,7 +254,14 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
     proof = provenance(therapy, record, options)
 
     def end(outcome: Outcome, reasons: Sequence[str], **more: Any) -> Recommendation:
-        parts: dict[str, Any] = {"regimen": None, "candidates": (), "hold": None, "forecast": None, "posterior": None, "plans": {}}
+        parts: dict[str, Any] = {
+            "regimen": None,
+            "candidates": (),
+            "hold": None,
+            "forecast": None,
+            "posterior": None,
+            "plans": {},
+        }
         why = f" {reasons[0]}" if reasons and not outcome.gives else ""
         sentence = more.pop("sentence", outcome.value + why)
         return Recommendation(
@@ -262,7 +272,9 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
     try:
         faults = _data_faults(therapy, record)
         weight = record.covariates_at(record.now).get("weight", float("nan"))
-        twin = patient if isinstance(patient, Posterior) else sync(therapy, record, draws=options.draws, seed=options.seed)
+        twin = (
+            patient if isinstance(patient, Posterior) else sync(therapy, record, draws=options.draws, seed=options.seed)
+        )
         horizon = record.now + therapy.horizon + max(therapy.action.intervals)
         nothing = forecast(twin, until=horizon, output=therapy.output, draws=options.plan_draws)
         if faults:
@@ -278,7 +290,10 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             return end(Outcome.HOLD, why, candidates=listed, forecast=nothing, **more)
         best = kept[0]
         if hold.utility >= best.utility:
-            why = [f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.", *twin.notes]
+            why = [
+                f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.",
+                *twin.notes,
+            ]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
         reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin.notes]
@@ -308,7 +323,9 @@ def _amount(therapy: Therapy, candidate: Candidate) -> str:
 
 def _chance(therapy: Therapy, c: Candidate) -> str:
     goal = therapy.goal
-    return f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
+    return (
+        f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
+    )
 
 
 def _sentence(therapy: Therapy, c: Candidate) -> str:
@@ -323,11 +340,17 @@ def _why_none(therapy: Therapy, best: Candidate) -> str:
     return "The guard's limits let no practical regimen pass."
 
 
-def _reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, ocp.Plan]) -> list[str]:
+def _reasons(
+    therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, ocp.Plan]
+) -> list[str]:
     goal = therapy.goal
-    out = [f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."]
+    out = [
+        f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."
+    ]
     levels = [m for m in twin.record.observed if m.output == therapy.output]
-    out.append(f"The twin rests on {len(levels)} level{'' if len(levels) == 1 else 's'} and {len(twin.record.given.doses)} doses.")
+    out.append(
+        f"The twin rests on {len(levels)} level{'' if len(levels) == 1 else 's'} and {len(twin.record.given.doses)} doses."
+    )
     if len(twin.parts) > 1:
         weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
         out.append(f"Rival models after the levels: {weights}.")
@@ -343,4 +366,8 @@ def _reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate
     if plan.success:
         amounts = ", ".join(f"{a:.3g}" for a in plan.amounts)
         out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
+    else:
+        out.append(
+            f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range were tried."
+        )
     return out

@@ -69,7 +69,9 @@ def to_dict(r: Recommendation) -> dict[str, Any]:
         "candidates": [_candidate(c) for c in r.candidates],
         "hold": None if r.hold is None else _candidate(r.hold),
         "models": models,
-        "optimum": {f"{k:g}": {"amounts": p.amounts.tolist(), "feasible": bool(p.feasible)} for k, p in r.plans.items()},
+        "optimum": {
+            f"{k:g}": {"amounts": p.amounts.tolist(), "feasible": bool(p.feasible)} for k, p in r.plans.items()
+        },
         "forecast": None
         if f is None
         else {

@@ -14,7 +14,7 @@ import numpy as np
 from ..pkpd.engine import STATUS
 from ..pkpd.errors import SolverError
 from ..pkpd.record import Record
-from ..pkpd.regimen import Regimen
+from ..pkpd.regimen import Dose, Regimen
 from ..pkpd.system import system
 from ..therapies import Therapy
 from ..twin.cohort import Cohort
@@ -36,6 +36,10 @@ class Course:
     def plus(self, other: Course) -> Course:
         """Sum of two courses (linear models)."""
         return Course(self.levels + other.levels, self.integrals + other.integrals)
+
+    def times(self, amounts: np.ndarray) -> Course:
+        """Each regimen's course times its amount (linear models)."""
+        return Course(self.levels * amounts[:, None], self.integrals * amounts[:, None])
 
     def pick(self, which: np.ndarray | Sequence[int]) -> Course:
         """The courses of some of the regimens."""
@@ -61,7 +65,8 @@ def courses(
     levels, sums = [], []
     for part, eta in drawn:
         column, ny = part.model.names("outputs").index(output), len(part.model.outputs)
-        cohort = Cohort([lay_out(part.model, bare, f, times) for f in futures])
+        first = lay_out(part.model, bare, futures[0], times)
+        cohort = Cohort([first, *(lay_out(part.model, bare, f, times, like=first) for f in futures[1:])])
         who = np.repeat(np.arange(len(futures)), len(eta))
         Y, status = cohort.points(who, integrals=True).run(np.tile(eta, (len(futures), 1)))
         if status.any():
@@ -130,10 +135,19 @@ class Grid:
         linear = all(system(part.model).linear for part, _ in drawn)
         if not linear:
             return courses(drawn, output, self.record, [self.regimen(a, b) for a, b in pairs], self.times)
-        firsts, rests = sorted({a for a, _ in pairs}), sorted({b for _, b in pairs})
-        one = [self.regimen(a, 0.0) for a in firsts]
-        more = [self.regimen(0.0, b) for b in rests]
-        own = courses(drawn, output, self.record, one + more, self.times, history=False)
-        i = [firsts.index(a) for a, _ in pairs]
-        k = [len(firsts) + rests.index(b) for _, b in pairs]
-        return own.pick(i).plus(own.pick(k)).plus(base)
+        # a dose's course is its amount times that of one unit given over the same time
+        action, weight = self.therapy.action, self.weight
+        length = lambda amount: action.duration(amount, weight) if amount else 0.0  # noqa: E731
+        lengths = sorted({length(v) for pair in pairs for v in pair if v})
+        units: list[Regimen] = []
+        for slot in (self.starts[:1], self.starts[1:]):
+            units += [Regimen(*[_unit(action.route, float(t), d) for t in slot]) for d in lengths]
+        own = courses(drawn, output, self.record, units, self.times, history=False)
+        amounts = np.array(pairs)
+        i = [lengths.index(length(a)) if a else 0 for a, _ in pairs]
+        k = [len(lengths) + lengths.index(length(b)) if b else len(lengths) for _, b in pairs]
+        return own.pick(i).times(amounts[:, 0]).plus(own.pick(k).times(amounts[:, 1])).plus(base)
+
+
+def _unit(route: str, time: float, duration: float) -> Dose:
+    return Dose(time, 1.0, route, duration=duration if duration > 0 else None)

@@ -15,6 +15,9 @@ def model_digest(model: Model) -> str:
     s = system(model)
     parts: list[object] = [g.instructions for g in (individual_graph(model, False), s.rhs(), s.outputs(), s.initial())]
     parts += [model.id, model.time_unit, model.method, model.theta.tolist(), model.omega.tolist()]
-    parts += [(o.name, o.unit, o.residual and (o.residual.additive, o.residual.proportional, o.residual.log)) for o in model.outputs]
+    parts += [
+        (o.name, o.unit, o.residual and (o.residual.additive, o.residual.proportional, o.residual.log))
+        for o in model.outputs
+    ]
     parts += [(r.name, r.into, sorted(r.kinds), r.bioavailability, r.lag, r.duration, r.rate) for r in model.routes]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

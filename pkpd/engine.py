@@ -155,7 +155,8 @@ def _route_table(model: Model) -> np.ndarray:
     states, parameters = model.names("states"), list(model.individual_units)
     find = lambda n: parameters.index(n) if n else -1  # noqa: E731
     rows = [
-        [states.index(r.into), find(r.bioavailability), find(r.lag), find(r.duration), find(r.rate)] for r in model.routes
+        [states.index(r.into), find(r.bioavailability), find(r.lag), find(r.duration), find(r.rate)]
+        for r in model.routes
     ]
     return np.array(rows, dtype=np.int64).reshape(-1, 5)
 
@@ -265,7 +266,9 @@ def _check(system: System, ev: Events, people: People) -> None:
         "schedule": patients > 0 and 0 <= people.schedule.min() and people.schedule.max() < len(ev.start) - 1,
         "segment": 0 <= people.segment.min() and people.segment.max() < len(people.parameters),
         "events": all(len(getattr(ev, k)) == ev.start[-1] for k in Events.__slots__ if k != "start"),
-        "rows": all(len(getattr(people, k)) == patients for k in ("segment", "table_base", "t0", "y_base", "snap_base")),
+        "rows": all(
+            len(getattr(people, k)) == patients for k in ("segment", "table_base", "t0", "y_base", "snap_base")
+        ),
     }
     bad = [name for name, good in checks.items() if not good]
     if bad:

@@ -68,7 +68,9 @@ def covariate_matrix(model: Model, covariates: Any, count: int | None = None) ->
         return matrix
     typical = covariates is None
     rows: Sequence[Mapping[str, float]]
-    rows = [model.typical_covariates] if typical else [covariates] if isinstance(covariates, Mapping) else list(covariates)
+    rows = (
+        [model.typical_covariates] if typical else [covariates] if isinstance(covariates, Mapping) else list(covariates)
+    )
     problems: list[str] = []
     for i, row in enumerate(rows):
         where = f"person {i}: " if len(rows) > 1 else ""
@@ -85,7 +87,9 @@ def covariate_matrix(model: Model, covariates: Any, count: int | None = None) ->
     return np.repeat(matrix, count, axis=0) if count is not None and len(rows) == 1 else matrix
 
 
-def _run(model: Model, covariates: np.ndarray, eta: np.ndarray, theta: np.ndarray | None, derivatives: bool) -> np.ndarray:
+def _run(
+    model: Model, covariates: np.ndarray, eta: np.ndarray, theta: np.ndarray | None, derivatives: bool
+) -> np.ndarray:
     fixed = np.empty((len(eta), len(model.theta) + covariates.shape[1]))
     fixed[:, : len(model.theta)] = model.theta if theta is None else theta
     fixed[:, len(model.theta) :] = covariates
@@ -130,7 +134,9 @@ def individuals(model: Model, covariates: Any = None, eta: Any = None, theta: np
     return _run(model, matrix, etas, theta, False)
 
 
-def individuals_with_derivatives(model: Model, covariates: Any = None, eta: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def individuals_with_derivatives(
+    model: Model, covariates: Any = None, eta: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Parameters (people, parameters) and their derivatives by effect, (people, effects, parameters)."""
     etas, matrix = _effects(model, eta, covariates)
     both, m = _run(model, matrix, etas, None, True), len(model.individual_units)

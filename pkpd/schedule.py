@@ -21,7 +21,6 @@ __all__ = ["Schedule", "SteadyState", "pack"]
 BEFORE, AFTER = -(2**60), 2**60  # orders that stand before and after any row of a file
 
 
-
 @dataclass(slots=True)
 class SteadyState:
     """A dose whose steady state must be known before the main run; ``entry`` is its row in the table."""

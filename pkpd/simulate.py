@@ -85,9 +85,7 @@ def weighted_quantiles(
     order = np.argsort(values, axis=0)
     ranked = np.take_along_axis(values, order, axis=0)
     cumulative = np.cumsum(weights[order], axis=0) - 0.5 * weights[order]
-    return np.stack(
-        [np.interp(probabilities, cumulative[:, i], ranked[:, i]) for i in range(values.shape[1])], axis=1
-    )
+    return np.stack([np.interp(probabilities, cumulative[:, i], ranked[:, i]) for i in range(values.shape[1])], axis=1)
 
 
 def check_regimen(model: Model, regimen: Regimen) -> None:
@@ -157,14 +155,22 @@ def simulate(
     parameters = _individuals(model, covariates, eta) if individuals is None else np.asarray(individuals, dtype=float)
     if parameters.ndim != 2 or parameters.shape[1] != len(model.individual_units):
         raise RegimenError(f"individuals have shape {parameters.shape}; wanted (people, {len(model.individual_units)})")
-    regimens = [Regimen(regimen)] if isinstance(regimen, Dose) else [regimen] if isinstance(regimen, Regimen) else list(regimen)
+    regimens = (
+        [Regimen(regimen)]
+        if isinstance(regimen, Dose)
+        else [regimen]
+        if isinstance(regimen, Regimen)
+        else list(regimen)
+    )
     regimens = regimens or [Regimen()]
     if len(regimens) not in (1, len(parameters)):
         if len(parameters) != 1:
             raise RegimenError(f"{len(regimens)} regimens for {len(parameters)} people")
         parameters = np.repeat(parameters, len(regimens), axis=0)
     each = len(regimens) > 1
-    schedules = [schedule_for(model, r, times, parameters[i : i + 1] if each else parameters) for i, r in enumerate(regimens)]
+    schedules = [
+        schedule_for(model, r, times, parameters[i : i + 1] if each else parameters) for i, r in enumerate(regimens)
+    ]
     s = system(model, integrals=integrals)
     Y, status = Prepared(s, schedules, method or Method()).run(parameters)
     if status.any():

@@ -129,7 +129,11 @@ def steady_states(system: System, method: Method, dose: Dose, parameters: np.nda
 
 def _require(dose: Dose, x: np.ndarray) -> None:
     scale = np.abs(x).max(axis=1, keepdims=True)
-    if not np.isfinite(x).all() or (x < -1e-9 * scale).any() or (scale > 1e12 * max(dose.amount, dose.rate or 0.0)).any():
+    if (
+        not np.isfinite(x).all()
+        or (x < -1e-9 * scale).any()
+        or (scale > 1e12 * max(dose.amount, dose.rate or 0.0)).any()
+    ):
         raise SolverError(f"{dose}: there is no steady state: the drug is not eliminated as fast as it is given")
 
 

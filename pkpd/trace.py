@@ -128,7 +128,9 @@ def _foreign_calls(function: Callable[..., Any]) -> list[int]:
     ]
 
 
-def run(model: Model, function: Callable[..., Any], expected: tuple[str, ...], what: str, *arguments: Any) -> list[ca.SX]:
+def run(
+    model: Model, function: Callable[..., Any], expected: tuple[str, ...], what: str, *arguments: Any
+) -> list[ca.SX]:
     """Call one of the model's functions on symbols; every way it can go wrong is one ModelError."""
     try:
         with warnings.catch_warnings():
@@ -169,7 +171,9 @@ def run(model: Model, function: Callable[..., Any], expected: tuple[str, ...], w
     return values
 
 
-def _check_constants(model: Model, function: Callable[..., Any], name: str, inputs: list[ca.SX], out: list[ca.SX]) -> None:
+def _check_constants(
+    model: Model, function: Callable[..., Any], name: str, inputs: list[ca.SX], out: list[ca.SX]
+) -> None:
     f = ca.Function(name, inputs, [ca.vertcat(*out)]) if out else None
     for k in range(f.n_instructions() if f else 0):
         if f.instruction_id(k) == ca.OP_CONST and not math.isfinite(f.instruction_constant(k)):
@@ -280,6 +284,8 @@ def casadi_functions(model: Model) -> dict[str, ca.Function]:
     return {
         "rhs": ca.Function("rhs", [m.t, m.x, m.p, m.u], [m.f], ["t", "x", "p", "u"], ["xdot"]),
         "outputs": ca.Function("outputs", [m.t, m.x, m.p], [m.y], ["t", "x", "p"], ["y"]),
-        "individual": ca.Function("individual", [m.theta, m.cov, m.eta], [m.individual], ["theta", "cov", "eta"], ["p"]),
+        "individual": ca.Function(
+            "individual", [m.theta, m.cov, m.eta], [m.individual], ["theta", "cov", "eta"], ["p"]
+        ),
         "initial": ca.Function("initial", [m.p], [m.x0], ["p"], ["x0"]),
     }

@@ -61,7 +61,9 @@ LIMITS = Limits(
             minimum=Bound(0.5, "mg", OWN),
             maximum=Bound(120.0, "mg", f"20 mg/kg at 6 kg, the heaviest infant of this table; {OWN}"),
             maximum_per_kg=Bound(20.0, "mg/kg", f"single loading dose; {LABEL}"),
-            duration_min=Bound(0.05, "h", "3 min: a maintenance dose is a slow injection; the rate limit rules above it"),
+            duration_min=Bound(
+                0.05, "h", "3 min: a maintenance dose is a slow injection; the rate limit rules above it"
+            ),
             duration_max=Bound(2.0, "h", OWN),
             infusion_rate_max=Unlimited("the limit per kg is the lower one at every weight of this table"),
             infusion_rate_max_per_kg=Bound(1.0, "mg/kg/min", RATE),

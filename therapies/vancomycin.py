@@ -21,7 +21,9 @@ from ..safety import (
 from .therapy import Action, Goal, Harm, Therapy
 
 RYBAK = "Rybak 2020, Am J Health Syst Pharm 77:835-864 (consensus guideline of ASHP, IDSA, PIDS, SIDP)"
-ZASOWSKI = "Zasowski 2018, Antimicrob Agents Chemother 62:e01684-17: AUC24 of 677 or more, kidney injury 3 to 4 times as often"
+ZASOWSKI = (
+    "Zasowski 2018, Antimicrob Agents Chemother 62:e01684-17: AUC24 of 677 or more, kidney injury 3 to 4 times as often"
+)
 OWN = "doseloop's own choice, to be reviewed by the hospital that uses it"
 
 
@@ -62,7 +64,9 @@ LIMITS = Limits(
             maximum_per_kg=Bound(35.0, "mg/kg", f"loading dose; {RYBAK}"),
             duration_min=Bound(1.0, "h", "60 min at least: FDA label"),
             duration_max=Bound(24.0, "h", "a continuous infusion is another therapy"),
-            infusion_rate_max=Bound(15.0, "mg/min", f"10 to 15 mg/min; {RYBAK}; the label says 10, which is what we plan with"),
+            infusion_rate_max=Bound(
+                15.0, "mg/min", f"10 to 15 mg/min; {RYBAK}; the label says 10, which is what we plan with"
+            ),
             infusion_rate_max_per_kg=Unlimited("the absolute rate is what sources limit"),
             interval_min=Bound(6.0, "h", "shortest interval of adult protocols"),
             increase_factor=Bound(3.0, "1", OWN),
@@ -85,7 +89,9 @@ LIMITS = Limits(
     ),
     course_total=Unlimited("courses last days to weeks; exposure is limited day by day"),
     course_total_per_kg=Unlimited("courses last days to weeks; exposure is limited day by day"),
-    weight=WeightRange(low=Bound(30.0, "kg", "the models' lightest adult: 33 kg"), high=Bound(260.0, "kg", "Goti 2018: 255 kg")),
+    weight=WeightRange(
+        low=Bound(30.0, "kg", "the models' lightest adult: 33 kg"), high=Bound(260.0, "kg", "Goti 2018: 255 kg")
+    ),
     measurements=(
         MeasurementLimits(
             name="concentration",
@@ -122,7 +128,13 @@ THERAPY = Therapy(
     goal=Goal("auc24", 400.0, 600.0, 500.0, "mg*h/L", f"AUC24 400-600 at MIC 1 mg/L; {RYBAK}"),
     harms=(
         Harm("AUC24 above 677 mg*h/L", "auc24", 677.0, "mg*h/L", ZASOWSKI),
-        Harm("trough above 20 mg/L", "trough", 20.0, "mg/L", "Tsutsuura 2021, BMC Infect Dis 21:153: kidney injury OR 2.4"),
+        Harm(
+            "trough above 20 mg/L",
+            "trough",
+            20.0,
+            "mg/L",
+            "Tsutsuura 2021, BMC Infect Dis 21:153: kidney injury OR 2.4",
+        ),
     ),
     limits=LIMITS,
     horizon=48.0,

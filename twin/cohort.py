@@ -165,7 +165,9 @@ class Cohort:
         r["f"] += self.deviation_constant[points.patient]
         return r
 
-    def _fit_compiled(self, points: Points, trial: np.ndarray, r: dict[str, np.ndarray], scratch: tuple, ny: int) -> None:
+    def _fit_compiled(
+        self, points: Points, trial: np.ndarray, r: dict[str, np.ndarray], scratch: tuple, ny: int
+    ) -> None:
         c, fits = self, len(points.patient)
         Y = np.full((points.rows, points.system.rows_y), np.nan)
         status = np.zeros(fits, dtype=np.int64)

@@ -53,9 +53,7 @@ class Effects:
             where[o, each] = len(own) + o * len(each) + np.arange(len(each))
         same = block[:, None] == block[None, :]
         omega = np.where(same, model.omega[np.ix_(source, source)], 0.0) if K else np.zeros((0, 0))
-        names = tuple(
-            model.effects[i].name + (f"@{b + 1}" if b >= 0 else "") for i, b in zip(source, block)
-        )
+        names = tuple(model.effects[i].name + (f"@{b + 1}" if b >= 0 else "") for i, b in zip(source, block))
         return Effects(names, omega, where)
 
 
@@ -66,6 +64,7 @@ class Layout:
     Attributes:
         schedule: its events; the measurements are the first observations, in the record's order.
         covariates: (segments, covariates); ``occasion`` (segments,) which occasion each segment lies in.
+        boundaries: time and order at which each segment but the first begins.
         effects: the numbering of the random effects.
         measurements: those of outputs that this model has.
         extra: observation times after the measurements (for forecasts).
@@ -76,7 +75,7 @@ class Layout:
     schedule: Schedule
     covariates: np.ndarray
     occasion: np.ndarray
-    segment_starts: np.ndarray
+    boundaries: list[tuple[float, int]]
     effects: Effects
     measurements: tuple[Measurement, ...]
     extra: np.ndarray
@@ -89,7 +88,9 @@ def _segments(model: Model, record: Record) -> tuple[list[tuple[float, int]], np
         raise RecordError(f"record {record.id!r} has no covariates; model '{model.id}' needs {', '.join(names)}")
     rows = covariate_matrix(model, [r.dict for r in record.covariates]) if names else np.zeros((1, 0))
     changes = [
-        (record.covariates[i - 1].time, AFTER, i, -1) for i in range(1, len(rows)) if not np.array_equal(rows[i], rows[i - 1])
+        (record.covariates[i - 1].time, AFTER, i, -1)
+        for i in range(1, len(rows))
+        if not np.array_equal(rows[i], rows[i - 1])
     ]
     has_occasions = any(e.occasion for e in model.effects)
     starts = record.occasions if has_occasions else ()
@@ -114,7 +115,11 @@ def _past(model: Model, given: Regimen, covariates: np.ndarray) -> int:
 
 
 def lay_out(
-    model: Model, record: Record, future: Regimen | None = None, times: Sequence[float] | np.ndarray = ()
+    model: Model,
+    record: Record,
+    future: Regimen | None = None,
+    times: Sequence[float] | np.ndarray = (),
+    like: Layout | None = None,
 ) -> Layout:
     """Lay a record out for a model.
 
@@ -123,6 +128,7 @@ def lay_out(
         record: the patient's facts.
         future: doses yet to be given, added to those given.
         times: further observation times (predictions); at a dose's time they see the state before it.
+        like: a layout of the same record for the same model, whose segments are taken over.
 
     Raises:
         RecordError: covariates that the model needs and the record lacks.
@@ -132,7 +138,11 @@ def lay_out(
     check_regimen(model, given)
     outputs = set(model.names("outputs"))
     measurements = tuple(m for m in record.observed if m.output in outputs)
-    boundaries, covariates, occasion = _segments(model, record)
+    if like is None:
+        boundaries, covariates, occasion = _segments(model, record)
+        effects = Effects.of(model, max(1, len(record.occasions)))
+    else:
+        boundaries, covariates, occasion, effects = like.boundaries, like.covariates, like.occasion, like.effects
     extra = np.asarray(times, dtype=float)
     moments = [m.time for m in measurements] + [float(t) for t in extra]
     first = min([*moments, *(e.time for e in given.events), record.now])
@@ -142,9 +152,7 @@ def lay_out(
     schedule.observe(extra)
     for i, (time, order) in enumerate(boundaries):
         schedule.segment(time, i + 1, order)
-    starts = np.array([-np.inf, *(t for t, _ in boundaries)])
     # a steady state at the very end of a covariate row's time still belongs to that row
     holds = [-np.inf, *(np.nextafter(t, np.inf) if order == AFTER else t for t, order in boundaries)]
     schedule.regimen(given, last, segment_at=holds, past=_past(model, given, covariates))
-    effects = Effects.of(model, max(1, len(record.occasions)))
-    return Layout(model, record, schedule, covariates, occasion, starts, effects, measurements, extra)
+    return Layout(model, record, schedule, covariates, occasion, boundaries, effects, measurements, extra)

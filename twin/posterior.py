@@ -99,9 +99,7 @@ class Posterior:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about anything a reader should know, of models that matter (weight ≥ 1 %)."""
-        return tuple(
-            f"{p.model.id}: {n}" for p, w in zip(self.parts, self.model_weights) if w >= 0.01 for n in p.notes
-        )
+        return tuple(f"{p.model.id}: {n}" for p, w in zip(self.parts, self.model_weights) if w >= 0.01 for n in p.notes)
 
     @property
     def trusted(self) -> bool:
@@ -186,7 +184,9 @@ def _one(model: Model, record: Record, draws: int, seed: int) -> ModelPosterior:
     )  # fmt: skip
 
 
-def _chains(objective: object, d: Draws, omega: np.ndarray, draws: int, rng: np.random.Generator) -> tuple[Chains, Draws]:
+def _chains(
+    objective: object, d: Draws, omega: np.ndarray, draws: int, rng: np.random.Generator
+) -> tuple[Chains, Draws]:
     start = d.eta[rng.choice(len(d.eta), CHAINS, p=d.weights)]
     start = start + 0.1 * rng.standard_normal(start.shape) @ np.linalg.cholesky(omega).T
     chains = metropolis(objective, start, 400, rng)  # type: ignore[arg-type]
@@ -207,7 +207,11 @@ def _notes(layout: Layout) -> list[str]:
 
 
 def posterior(
-    models: Sequence[Model], record: Record, prior_weights: Sequence[float] | None = None, draws: int = 2000, seed: int = 0
+    models: Sequence[Model],
+    record: Record,
+    prior_weights: Sequence[float] | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Posterior:
     """Bring a patient up to date with every dose and measurement.
 
@@ -225,7 +229,9 @@ def posterior(
     known = {o for m in models for o in m.names("outputs")}
     strange = sorted({m.output for m in record.observed} - known)
     if strange:
-        raise RecordError([f"record {record.id!r}: no model predicts '{s}'; known: {', '.join(sorted(known))}" for s in strange])
+        raise RecordError(
+            [f"record {record.id!r}: no model predicts '{s}'; known: {', '.join(sorted(known))}" for s in strange]
+        )
     parts = tuple(_one(m, record, draws, seed) for m in models)
     prior = np.ones(len(models)) if prior_weights is None else np.asarray(prior_weights, dtype=float)
     log_w = np.log(prior / prior.sum()) + np.array([p.log_evidence for p in parts])

@@ -160,9 +160,7 @@ def effective_chain_size(chains: np.ndarray) -> float:
     return float(steps * count / max(tau, 1e-9)) if stop else float(steps * count)
 
 
-def metropolis(
-    objective: Objective, start: np.ndarray, steps: int, rng: np.random.Generator, most: int = 8
-) -> Chains:
+def metropolis(objective: Objective, start: np.ndarray, steps: int, rng: np.random.Generator, most: int = 8) -> Chains:
     """Differential-evolution Metropolis on many chains (ter Braak 2006), halves updating each other.
 
     Runs ``steps`` after as many of warm-up, and doubles until converged or ``most`` times as long.

@@ -36,7 +36,7 @@ SOLVER = "highs"
 
 @dataclass(frozen=True)
 class Plan:
-    """The continuous optimum: amounts of the next doses, objective, whether the chance constraints hold, solver's word."""
+    """The continuous optimum: amounts, objective, whether the chance constraints hold, the solver's word."""
 
     amounts: np.ndarray
     objective: float
@@ -49,7 +49,7 @@ class Plan:
 def _conic(
     n: int, N: int, rows: bytes, columns: bytes, m: int
 ) -> tuple[ca.Function, ca.Sparsity, np.ndarray, ca.Sparsity]:
-    """The solver for one pattern: a dense block of amounts in the objective, ``rows`` and ``columns`` of the constraints.
+    """The solver for one pattern: a dense block of amounts in the objective, rows and columns of the constraints.
 
     Also the patterns of the matrices, and the order in which the constraints' entries fill theirs.
     """
@@ -83,7 +83,7 @@ def _linear(grid: Grid, drawn: Drawn, base: Course, unit: float, at: np.ndarray 
 
 
 def along_horizon(name: str, course: Course, grid: Grid) -> np.ndarray:
-    """The goal's quantity all along the horizon: every trough, every day's area, every peak; (draws, columns, pieces)."""
+    """The goal's quantity along the horizon (every trough, day's area or peak), (draws, columns, pieces)."""
     if name == "trough":
         return course.levels[:, :, [int(np.argmin(np.abs(grid.times - t))) for t in [*grid.starts[1:], grid.times[-1]]]]
     if name == "auc24":

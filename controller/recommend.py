@@ -65,8 +65,8 @@ class Candidate:
         p_target: probability that the goal's quantity lies within the goal.
         p_harm: probability of each harm; ``allowed``: all within their stated levels.
         bands: 5 %, 50 % and 95 % quantile of trough, peak and AUC24 (see `doseloop.therapies.therapy.QUANTITIES`).
-        utility: what it was ranked by: P(target) − ½ mean |log(quantity / target)| along the horizon, less a little for a
-            regimen that is harder to carry out.
+        utility: what it was ranked by: P(target) − ½ mean |log(quantity / target)| along the horizon, less a little
+            for a regimen that is harder to carry out.
         verdicts: the guard's, dose by dose (empty until asked).
     """
 
@@ -90,7 +90,7 @@ class Recommendation:
         regimen: the recommended doses, None where none is advised.
         candidates: the best regimens, ranked; the first is the recommended one where there is one.
         hold: the candidate of giving nothing.
-        forecast: under the recommended regimen (under none, where none is advised); None where nothing could be computed.
+        forecast: under the recommended regimen (or under none); None where nothing could be computed.
         posterior: the twin; ``plans``: the continuous optima by interval.
         reasons: why, a sentence each.
         provenance: hashes, versions, solver, tolerances, seed.
@@ -265,8 +265,8 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         why = f" {reasons[0]}" if reasons and not outcome.gives else ""
         sentence = more.pop("sentence", outcome.value + why)
         return Recommendation(
-            therapy=therapy, record=record, outcome=outcome, sentence=sentence, reasons=tuple(reasons), provenance=proof,
-            options=options, **(parts | more),
+            therapy=therapy, record=record, outcome=outcome, sentence=sentence, reasons=tuple(reasons),
+            provenance=proof, options=options, **(parts | more),
         )  # fmt: skip
 
     try:
@@ -298,8 +298,8 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
         reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin.notes]
         return end(
-            Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen, candidates=tuple(kept),
-            forecast=coming, **more,
+            Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen,
+            candidates=tuple(kept), forecast=coming, **more,
         )  # fmt: skip
     except DoseloopError as error:
         return end(Outcome.FAILED, [str(p) for p in error.problems])
@@ -328,6 +328,10 @@ def _chance(therapy: Therapy, c: Candidate) -> str:
     )
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _sentence(therapy: Therapy, c: Candidate) -> str:
     return f"Give {therapy.drug} {_amount(therapy, c)}: {_chance(therapy, c)}."
 
@@ -348,9 +352,8 @@ def _reasons(
         f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."
     ]
     levels = [m for m in twin.record.observed if m.output == therapy.output]
-    out.append(
-        f"The twin rests on {len(levels)} level{'' if len(levels) == 1 else 's'} and {len(twin.record.given.doses)} doses."
-    )
+    doses = sum(d.additional + 1 for d in twin.record.given.doses)
+    out.append(f"The twin rests on {_count(len(levels), 'level')} and {_count(doses, 'dose')}.")
     if len(twin.parts) > 1:
         weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
         out.append(f"Rival models after the levels: {weights}.")
@@ -368,6 +371,7 @@ def _reasons(
         out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
     else:
         out.append(
-            f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range were tried."
+            f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range "
+            "were tried."
         )
     return out

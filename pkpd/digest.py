@@ -11,7 +11,7 @@ __all__ = ["model_digest"]
 
 
 def model_digest(model: Model) -> str:
-    """SHA-256 (hex) of the traced equations and of every declared number; independent of names of files and of sources."""
+    """SHA-256 (hex) of the traced equations and of every declared number, whatever the file is called."""
     s = system(model)
     parts: list[object] = [g.instructions for g in (individual_graph(model, False), s.rhs(), s.outputs(), s.initial())]
     parts += [model.id, model.time_unit, model.method, model.theta.tolist(), model.omega.tolist()]

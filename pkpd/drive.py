@@ -144,7 +144,7 @@ def _dose(J, lane, e, x):
     else:
         mode, extra = geti(geti(J, j.E_MODE), e), get(geti(J, j.E_EXTRA), e)
         i_dur, i_rate = geti(table, route * 5 + 3), geti(table, route * 5 + 4)
-        if mode == FIXED_RATE or mode == MODEL_RATE:
+        if mode in (FIXED_RATE, MODEL_RATE):
             rate = extra if mode == FIXED_RATE else _parameter(J, lane, i_rate, np.nan)
             length = amount / rate
         else:
@@ -204,7 +204,7 @@ def _segment(J, lane, index):
 def _record(J, lane, e, x):
     """One record of the schedule, observations excepted; returns a status."""
     kind, who = geti(geti(J, j.E_KIND), e), geti(geti(J, j.WHO), lane)
-    if kind == BOLUS or kind == INFUSE:
+    if kind in (BOLUS, INFUSE):
         return _dose(J, lane, e, x)
     rows, index = geti(J, j.ROWS_X), geti(geti(J, j.E_INDEX), e)
     if kind == SNAPSHOT:

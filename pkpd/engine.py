@@ -5,6 +5,7 @@ Blocks of patients are independent, so two threads give the same bits as one.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -250,7 +251,7 @@ def execute(
         edges = np.linspace(0, blocks, min(blocks, parts * 8) + 1).astype(int)
         if not _pool or _pool[0]._max_workers < parts:
             _pool[:] = [ThreadPoolExecutor(parts, thread_name_prefix="doseloop")]
-        jobs = [_pool[0].submit(_run, plan, arrays, patients, range(a, b)) for a, b in zip(edges[:-1], edges[1:])]
+        jobs = [_pool[0].submit(_run, plan, arrays, patients, range(a, b)) for a, b in itertools.pairwise(edges)]
         for task in jobs:
             task.result()
     return Y, snaps, status
@@ -263,8 +264,8 @@ def _check(system: System, ev: Events, people: People) -> None:
         "parameters": (people.parameters.ndim == 2 and people.parameters.shape[1] == system.rows_p),
         "x0": people.x0.shape == (patients, system.rows_x),
         "table": people.table.ndim == 2 and people.table.shape[1] == system.rows_x,
-        "schedule": patients > 0 and 0 <= people.schedule.min() and people.schedule.max() < len(ev.start) - 1,
-        "segment": 0 <= people.segment.min() and people.segment.max() < len(people.parameters),
+        "schedule": patients > 0 and people.schedule.min() >= 0 and people.schedule.max() < len(ev.start) - 1,
+        "segment": people.segment.min() >= 0 and people.segment.max() < len(people.parameters),
         "events": all(len(getattr(ev, k)) == ev.start[-1] for k in Events.__slots__ if k != "start"),
         "rows": all(
             len(getattr(people, k)) == patients for k in ("segment", "table_base", "t0", "y_base", "snap_base")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-class UnknownField(AttributeError):
+class UnknownField(AttributeError):  # noqa: N818 (it says what it is)
     """A model asked for a name that is not declared; the message says which names are."""
 
 

@@ -135,7 +135,7 @@ def _steps(model: Model, p: Mapping[str, float], regimen: Regimen) -> list[_Step
         if not isinstance(event, Dose) or event.reset:
             # what was given earlier and has not arrived is dropped; a running infusion stops
             steps = [s for s in steps if s[0] < event.time or (s[0] == event.time and s[3] != "stop")]
-            steps.append((event.time, _RECORD, n, "reset", "", 0.0))
+            steps.append((event.time, _RECORD, 2 * n, "reset", "", 0.0))  # even: before this event's own dose
         if not isinstance(event, Dose):
             continue
         if event.steady_state:
@@ -150,12 +150,13 @@ def _steps(model: Model, p: Mapping[str, float], regimen: Regimen) -> list[_Step
         elif event.modelled == "duration":
             duration = p[str(route.duration)]
         if duration is None and rate is None:
-            steps.append((begin, _RECORD, n, "bolus", route.name, amount))
+            steps.append((begin, _RECORD, 2 * n + 1, "bolus", route.name, amount))
             continue
         # NONMEM: bioavailability changes the length where the rate is given, the rate where the length is given
         speed = amount / duration if duration is not None else float(rate or math.nan)
         end = begin + (duration if duration is not None else amount / speed)
-        steps += [(begin, _RECORD, n, "start", route.name, speed), (end, _RECORD, n, "stop", route.name, speed)]
+        row = 2 * n + 1
+        steps += [(begin, _RECORD, row, "start", route.name, speed), (end, _RECORD, row, "stop", route.name, speed)]
     return sorted(steps)
 
 

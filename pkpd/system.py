@@ -156,7 +156,7 @@ class System:
         size = self.n + self.nu + 1
         S = ca.DM.eye(size) + ca.DM(self._matrix[0].sparsity(), 1)
         for _ in range(max(1, size.bit_length())):
-            S = ca.sparsify(ca.DM((ca.densify(S @ S) > 0)))
+            S = ca.sparsify(ca.DM(ca.densify(S @ S) > 0))
         return S.sparsity()
 
     def _compact(self, M: ca.SX) -> ca.SX:

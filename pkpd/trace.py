@@ -181,8 +181,8 @@ def _check_constants(
             file, head = _where(model, function, None)
             raise ModelError(
                 [
-                    f"model '{model.id}': a constant of the traced equations is {f.instruction_constant(k)}: a math.* or "
-                    "np.* call, or an assignment into an array, lost the symbol; use the words of pkpd.ops"
+                    f"model '{model.id}': a constant of the traced equations is {f.instruction_constant(k)}: a math.* "
+                    "or np.* call, or an assignment into an array, lost the symbol; use the words of pkpd.ops"
                 ],
                 file=file,
                 line=lines[0] if lines else head,
@@ -193,8 +193,8 @@ def _check_constants(
 class Traced:
     """A model's equations as CasADi expressions of its symbols.
 
-    Attributes: ``t, x, p, u, theta, cov, eta`` (symbols); ``u`` holds the inputs, then one infusion rate for each route;
-    ``f`` (rhs with the routes' rates added), ``y`` (outputs), ``individual`` (parameters of theta, cov, eta), ``x0``.
+    Attributes: ``t, x, p, u, theta, cov, eta`` (symbols); ``u`` holds the inputs, then one infusion rate for each
+    route; ``f`` (rhs with the routes' rates added), ``y`` (outputs), ``individual`` (of theta, cov, eta), ``x0``.
     """
 
     def __init__(self, model: Model) -> None:
@@ -277,8 +277,8 @@ def traced(model: Model) -> Traced:
 def casadi_functions(model: Model) -> dict[str, ca.Function]:
     """The model for an optimiser: ``rhs(t,x,p,u)``, ``outputs(t,x,p)``, ``individual(theta,cov,eta)``, ``initial(p)``.
 
-    Exact derivatives come with them (``f.jacobian()``, ``f.forward(1)``, …). ``u`` holds the inputs and then one infusion
-    rate for each route.
+    Exact derivatives come with them (``f.jacobian()``, ``f.forward(1)``, …). ``u`` holds the inputs and then one
+    infusion rate for each route.
     """
     m = traced(model)
     return {

@@ -60,24 +60,31 @@ class Emit:
         return "<" + ", ".join([f"i64 {value}"] * self.w) + ">"
 
     def add(self, a: str, b: str, flags: str = "") -> str:
+        """a + b."""
         return self.op(f"fadd {flags}{self.V} {a}, {b}")
 
     def sub(self, a: str, b: str, flags: str = "") -> str:
+        """a − b."""
         return self.op(f"fsub {flags}{self.V} {a}, {b}")
 
     def mul(self, a: str, b: str, flags: str = "") -> str:
+        """a · b."""
         return self.op(f"fmul {flags}{self.V} {a}, {b}")
 
     def div(self, a: str, b: str) -> str:
+        """a / b."""
         return self.op(f"fdiv {self.V} {a}, {b}")
 
     def neg(self, a: str) -> str:
+        """−a."""
         return self.op(f"fneg {self.V} {a}")
 
     def cmp(self, how: str, a: str, b: str) -> str:
+        """Lane by lane comparison (``how`` as in LLVM: ogt, olt, uno, …)."""
         return self.op(f"fcmp {how} {self.V} {a}, {b}")
 
     def select(self, c: str, a: str, b: str) -> str:
+        """a where c holds, else b."""
         return self.op(f"select {self.B} {c}, {self.V} {a}, {self.V} {b}")
 
     def call(self, name: str, *args: str) -> str:
@@ -87,15 +94,19 @@ class Emit:
         return self.op(f"call {self.V} @{full}({', '.join(f'{self.V} {a}' for a in args)})")
 
     def fma(self, a: str, b: str, c: str) -> str:
+        """a · b + c, rounded once."""
         return self.call("fma", a, b, c)
 
     def bits(self, a: str) -> str:
+        """The bits of the doubles as integers."""
         return self.op(f"bitcast {self.V} {a} to {self.I}")
 
     def double(self, a: str) -> str:
+        """The doubles with these bits."""
         return self.op(f"bitcast {self.I} {a} to {self.V}")
 
     def int2(self, how: str, a: str, b: str) -> str:
+        """An operation on two integer vectors."""
         return self.op(f"{how} {self.I} {a}, {b}")
 
     def pow2(self, k: str) -> str:

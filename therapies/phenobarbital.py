@@ -114,8 +114,8 @@ THERAPY = Therapy(
     id="phenobarbital",
     drug="phenobarbital",
     title="Phenobarbital for seizures in neonates",
-    purpose="Decision support for intravenous phenobarbital maintenance and top-up in neonates of 0.6 to 3.6 kg in their "
-    "first two to three weeks; a clinician confirms every dose. Not for status epilepticus.",
+    purpose="Decision support for intravenous phenobarbital maintenance and top-up in neonates of 0.6 to 3.6 kg in "
+    "their first two to three weeks; a clinician confirms every dose. Not for status epilepticus.",
     model_ids=("phenobarbital_neonate_grasela1985",),
     prior_weights=(1.0,),
     output="concentration",

@@ -119,8 +119,8 @@ THERAPY = Therapy(
     id="vancomycin",
     drug="vancomycin",
     title="Vancomycin in adults, AUC-guided",
-    purpose="Decision support for intermittent intravenous vancomycin in adults of 17 years and more, MIC taken as 1 mg/L; "
-    "a clinician confirms every dose. Not for continuous infusion, ECMO or continuous renal replacement.",
+    purpose="Decision support for intermittent intravenous vancomycin in adults of 17 years and more, MIC taken as "
+    "1 mg/L; a clinician confirms every dose. Not for continuous infusion, ECMO or continuous renal replacement.",
     model_ids=("vancomycin_adult_goti2018", "vancomycin_adult_thomson2009", "vancomycin_adult_buelga2005"),
     prior_weights=(1.0, 1.0, 1.0),
     output="concentration",

@@ -27,7 +27,7 @@ class Forecast:
         times: (T,); ``output``, ``unit``: what; ``time_unit``.
         values: (draws, T), what the true level may be; ``weights`` (draws,), summing to 1.
         integrals: (draws, T), ∫output dt from the record's first event.
-        noise: (draws, T) standard deviation of a reading (log scale where ``log_noise`` holds), as each draw's model says.
+        noise: (draws, T) standard deviation of a reading, of its logarithm where ``log_noise`` (draws,) holds.
         regimen: the doses after now.
     """
 

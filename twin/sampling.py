@@ -48,7 +48,7 @@ def pareto_k(log_weights: np.ndarray) -> float:
         return np.inf
     w = np.sort(np.exp(log_weights - log_weights.max()))
     x = w[-tail:] - w[-tail - 1]
-    if x[-1] <= 0 or x[0] <= 0 and np.count_nonzero(x) < 5:
+    if x[-1] <= 0 or (x[0] <= 0 and np.count_nonzero(x) < 5):
         return -np.inf
     x = x[x > 0]
     m = len(x)
@@ -143,7 +143,7 @@ def split_rhat(chains: np.ndarray) -> float:
 
 
 def effective_chain_size(chains: np.ndarray) -> float:
-    """Effective number of draws of (steps, chains): Geyer's initial monotone sequence on the chains' mean autocovariance."""
+    """Effective number of draws of (steps, chains): Geyer's initial monotone sequence on the mean autocovariance."""
     steps, count = chains.shape
     centred = chains - chains.mean(axis=0)
     size = 2 ** int(np.ceil(np.log2(2 * steps)))

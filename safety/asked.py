@@ -116,10 +116,10 @@ class Verdict:
 
     @property
     def decision(self) -> Decision:
-        """Passed, lowered to a limit, or refused (some reason refuses, or the limits leave nothing)."""
+        """Passed, lowered to a limit, or refused (a reason refuses, or the limits leave nothing)."""
         if not self.reasons:
             return Decision.PASSED
-        if self.allowed.amount == 0 or any(r.code.refuses for r in self.reasons):
+        if self.allowed.amount == 0:
             return Decision.REFUSED
         return Decision.LOWERED
 

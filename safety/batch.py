@@ -20,8 +20,6 @@ from .values import per_hour
 
 __all__ = ["Batch", "guard_batch"]
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -89,7 +87,7 @@ _BOOLS = {"given_rate": "nk", "given_planned": "nk", "measured": "nm", "predicte
 _INTS = {"given_count": "n"}
 
 
-def guard_batch(batch: Batch, limits: Limits) -> tuple[Floats, NDArray[np.int64]]:
+def guard_batch(batch: Batch, limits: Limits) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Judge every request of a batch as `guard` would, each by itself.
 
     Args:
@@ -107,7 +105,7 @@ def guard_batch(batch: Batch, limits: Limits) -> tuple[Floats, NDArray[np.int64]
     if not isinstance(batch, Batch) or not isinstance(limits, Limits):
         raise TypeError(f"guard_batch wants Batch and Limits, not {type(batch).__name__} and {type(limits).__name__}")
     arrays = _arrays(batch, limits)
-    n = arrays["amount"].shape[0]
+    n = arrays["amount"].size
     allowed, mask = np.empty(n), np.empty(n, dtype=np.int64)
     faults = 0
     action = limits.action(batch.kind, batch.route)
@@ -118,7 +116,7 @@ def guard_batch(batch: Batch, limits: Limits) -> tuple[Floats, NDArray[np.int64]
     elif batch.unit != action.unit:
         faults |= Code.UNIT_WRONG.bit
     rows = limits.measured
-    wrong = [unit != row.unit for unit, row in zip(batch.measurement_units, rows, strict=True)]
+    wrong = [unit != row.unit for unit, row in zip(batch.measurement_units, rows)]
     # Compiled code warns of nothing; the same code uncompiled would warn of inf times 0 where a limit is off.
     with np.errstate(all="ignore"):
         judge(
@@ -127,9 +125,7 @@ def guard_batch(batch: Batch, limits: Limits) -> tuple[Floats, NDArray[np.int64]
             batch.weight_unit != "kg",
             _table(limits, action),
             np.array([[x.window.value, x.total.value, x.total_per_kg.value] for x in limits.rolling], dtype=np.float64),
-            np.array([_readings(row, bad) for row, bad in zip(rows, wrong, strict=True)], dtype=np.float64).reshape(
-                -1, 6
-            ),
+            np.array([_readings(row, bad) for row, bad in zip(rows, wrong)], dtype=np.float64).reshape(-1, 6),
             np.array([row.probability_max.value for row in limits.predicted], dtype=np.float64),
             allowed,
             mask,
@@ -192,15 +188,14 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
     for names, kinds, dtype in ((_FLOATS, "fiu", np.float64), (_BOOLS, "b", np.bool_), (_INTS, "iu", np.int64)):
         for name, axes in names.items():
             array = np.asarray(getattr(batch, name))
+            shape = tuple(sizes.setdefault(axis, size) for axis, size in zip(axes, array.shape))
             if array.dtype.kind not in kinds:
                 problems.append(f"{name}: dtype {array.dtype} where {np.dtype(dtype).name} is meant")
-                continue
-            shape = tuple(sizes.setdefault(axis, size) for axis, size in zip(axes, array.shape, strict=False))
-            if array.ndim != len(axes) or array.shape != shape:
+            elif array.ndim != len(axes) or array.shape != shape:
                 wanted = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
                 problems.append(f"{name}: shape {array.shape} where ({wanted}) is meant")
-                continue
-            found[name] = np.ascontiguousarray(array, dtype=dtype)
+            else:
+                found[name] = np.ascontiguousarray(array, dtype=dtype)
     count = found.get("given_count")
     if count is not None and "k" in sizes and not np.all((count >= 0) & (count <= sizes["k"])):
         problems.append(f"given_count: outside 0 to {sizes['k']}")

@@ -73,7 +73,7 @@ def _action(r: _Report, where: str, row: DoseLimits | RateLimits, amount: str, h
     r.text(f"{where}.route", row.route)
     rate = row.kind is Kind.RATE
     unit = r.unit(f"{where}.unit", row.unit, _rates(amount) if rate else (amount,))
-    per_kg = unit.replace(amount, f"{amount}/kg", 1)
+    per_kg = unit.replace(amount, f"{amount}/kg")
     increment = r.bound(f"{where}.increment", row.increment, unit, positive=True, fixed=True)
     least = r.bound(f"{where}.minimum", row.minimum, unit, positive=True, fixed=True)
     most = r.bound(f"{where}.maximum", row.maximum, unit, positive=True)
@@ -81,9 +81,9 @@ def _action(r: _Report, where: str, row: DoseLimits | RateLimits, amount: str, h
     r.either(where, "maximum", row.maximum, row.maximum_per_kg)
     if least > most:
         r.say(where, f"minimum {least:g} is over maximum {most:g}")
-    if max(x for x in (least, most, most_per_kg * heaviest, 0.0) if x < math.inf) / increment > MOST_INCREMENTS:
+    if any(MOST_INCREMENTS < x / increment < math.inf for x in (least, most, most_per_kg * heaviest)):
         r.say(where, "the largest amount is more than 1e9 increments")
-    elif least > 0.0 and increment > 0.0 and round_down(least, increment) != least:
+    elif math.isfinite(least) and math.isfinite(increment) and round_down(least, increment) != least:
         r.say(where, f"minimum {least:g} is not a whole number of increments of {increment:g}")
     shortest = r.bound(f"{where}.duration_min", row.duration_min, "h", positive=rate, fixed=True)
     longest = r.bound(f"{where}.duration_max", row.duration_max, "h", fixed=True)
@@ -158,13 +158,12 @@ class _Report:
         return str(value)
 
     def part(self, where: str, value: Any, *kinds: type) -> bool:
+        sound = isinstance(value, kinds)
         if value is MISSING:
             self.say(where, "not given")
-        elif not isinstance(value, kinds):
+        elif not sound:
             self.say(where, f"wants {' or '.join(k.__name__ for k in kinds)}, not {value!r}")
-        else:
-            return True
-        return False
+        return sound
 
     def rows(self, where: str, value: Any, *kinds: type, off: bool = False) -> Iterator[tuple[str, Any]]:
         """Each sound row with its place. ``off``: the whole list may be `Unlimited`."""

@@ -168,16 +168,14 @@ def _lower(
         delivered_by_one = duration * per_hour(unit)
 
     totals: list[tuple[Code, Bound | Unlimited, float, float, str]] = []
-    for row, already in zip(limits.rolling, history.rolling, strict=True):
+    for row, already in zip(limits.rolling, history.rolling):
         span = f"in {row.window.value:g} h"
         totals.append((Code.ROLLING_MAX, row.total, 1.0, already, span))
         totals.append((Code.ROLLING_MAX_PER_KG, row.total_per_kg, weight, already, span))
     totals.append((Code.COURSE_MAX, limits.course_total, 1.0, history.course, "in the whole course"))
     totals.append((Code.COURSE_MAX_PER_KG, limits.course_total_per_kg, weight, history.course, "in the whole course"))
     for code, total, size, already, span in totals:
-        left = total.value * size - already
-        if left < 0.0:
-            left = 0.0
+        left = max(total.value * size - already, 0.0)
         if delivered_by_one > 0.0 and amount > left / delivered_by_one + slack:
             words = f"what is left of {total.value:g} {total.unit} {span} after {already:g} {limits.unit}"
             over(code, left / delivered_by_one, words, total)

@@ -31,7 +31,7 @@ class History:
     course: float = 0.0
     last: float = -math.inf
     newest: float = -math.inf
-    newest_amount: float = 0.0
+    newest_amount: float = math.nan
 
 
 def scan(kind: Any, now: float, time: float, context: Context, limits: Limits, out: list[Reason]) -> History:
@@ -52,7 +52,8 @@ def scan(kind: Any, now: float, time: float, context: Context, limits: Limits, o
     rate_unit = limits.rate_unit
     for planned, entries in ((False, context.given), (True, context.planned)):
         if not isinstance(entries, tuple | list):
-            unreadable += 1
+            sentence = "The list of doses given or planned cannot be read: what the patient got is not known."
+            out.append(Reason(Code.HISTORY_INVALID, sentence))
             continue
         for entry in entries:
             read = _entry(entry)
@@ -74,10 +75,12 @@ def scan(kind: Any, now: float, time: float, context: Context, limits: Limits, o
                 if since < window:
                     history.rolling[i] += delivered
             if entry.kind is kind:
-                if amount > 0.0 and start > history.last:
-                    history.last = start
-                if start > history.newest or (start == history.newest and amount < history.newest_amount):
+                if amount > 0.0:
+                    history.last = max(history.last, start)
+                if start > history.newest:
                     history.newest, history.newest_amount = start, amount
+                elif start == history.newest:
+                    history.newest_amount = min(history.newest_amount, amount)
     if unreadable:
         sentence = f"{unreadable} of the doses given or planned cannot be read: what the patient got is not known."
         out.append(Reason(Code.HISTORY_INVALID, sentence))

@@ -133,7 +133,7 @@ def _history(
     windows: Any, rolling: Any, t: Table,
 ) -> tuple[int, float, float, float, float]:  # fmt: skip
     """Fills ``rolling``; mask, course total, start of the newest dose, start and amount of the newest entry."""
-    mask, course, last, newest, newest_amount = 0, 0.0, -math.inf, -math.inf, 0.0
+    mask, course, last, newest, newest_amount = 0, 0.0, -math.inf, -math.inf, math.nan
     rolling[:] = 0.0
     for e in range(count):
         amount, start, duration = amounts[e], times[e], durations[e]
@@ -156,19 +156,18 @@ def _history(
             if since < windows[w, 0] - CLOCK:
                 rolling[w] += delivered
         if is_rate[e] == t.is_rate:
-            if amount > 0.0 and start > last:
-                last = start
-            if start > newest or (start == newest and amount < newest_amount):
+            if amount > 0.0:
+                last = max(last, start)
+            if start > newest:
                 newest, newest_amount = start, amount
+            elif start == newest:
+                newest_amount = min(newest_amount, amount)
     return mask, course, last, newest, newest_amount
 
 
 @compiled
 def _left(total: float, already: float, delivered_by_one: float) -> float:
-    left = total - already
-    if left < 0.0:
-        left = 0.0
-    return left / delivered_by_one
+    return max(total - already, 0.0) / delivered_by_one
 
 
 @compiled
@@ -214,7 +213,7 @@ def judge(
             mask |= 1 << Code.AMOUNT_INVALID
         elif amount < 0.0:
             mask |= 1 << Code.AMOUNT_NEGATIVE
-        if request_faults or not math.isfinite(amount) or amount < 0.0:
+        if request_faults or not math.isfinite(amount):
             allowed[i], masks[i] = 0.0, mask
             continue
 

@@ -34,13 +34,12 @@ def action_of(asked: Asked, limits: Limits, out: list[Reason]) -> DoseLimits | R
 
 
 def amount_of(asked: Asked, out: list[Reason]) -> float | None:
-    """The asked amount; None unless it is a number ≥ 0."""
+    """The asked amount; None if it is not a finite number."""
     amount = number(asked.amount)
     if amount is None:
         out.append(Reason(Code.AMOUNT_INVALID, f"The asked {noun(asked.kind)} {fault(asked.amount)}."))
     elif amount < 0.0:
         out.append(Reason(Code.AMOUNT_NEGATIVE, f"The asked {noun(asked.kind)} is negative ({amount:g})."))
-        return None
     return amount
 
 

@@ -106,6 +106,24 @@ def test_edge_table():
         same(requests, LIMITS)
 
 
+def test_edge_table_with_other_limits():
+    """The same requests where some limits are off, and where there are no rates."""
+    for requests in groups([(a, c) for a, c in EDGES if a.kind is Kind.DOSE]):
+        same(requests, NO_RATES)
+    for limits in (LOOSE, replace(LOOSE, rolling=NO_RATES.rolling)):
+        for requests in groups([(hourly(a), bare(c)) for a, c in EDGES]):
+            same(requests, limits)
+
+
+def hourly(one):
+    return replace(one, unit="mg/h") if one.unit == "mg/min" else one
+
+
+def bare(context):
+    given, planned = (tuple(map(hourly, entries)) for entries in (context.given, context.planned))
+    return replace(context, given=given, planned=planned, measurements=(), predictions=())
+
+
 def test_nan_and_inf_everywhere():
     for requests in groups(BAD_NUMBERS):
         same(requests, LIMITS)

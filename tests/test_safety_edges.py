@@ -54,7 +54,7 @@ def dose_limits(**changes):
         "unmeasured_max": b(40.0, "mg"),
         "unpredicted_max": b(30.0, "mg"),
         "infusion_rate_max": b(2.0, "mg/min"),
-        "infusion_rate_max_per_kg": b(15.0, "mg/kg/h"),
+        "infusion_rate_max_per_kg": b(0.25, "mg/kg/min"),
     }
     return DoseLimits(**(fields | changes))
 
@@ -205,6 +205,7 @@ def one(name, asked, context, allowed, *codes):
 
 HALF, FINE = 0.5e-6, 0.0625e-6  # a millionth of an increment of each action
 C = Code
+at_0 = {"now": 0.0, "record_time": 0.0, "measurements": (level(time=0.0), glucose(time=0.0))}
 CASES = [
     # Limits on the amount of one dose.
     *edge("single", ask, 100.0, 0.5, C.SINGLE_MAX),
@@ -221,6 +222,7 @@ CASES = [
     *edge("course per kg", ask, 50.0, 0.5, C.COURSE_MAX_PER_KG, HALF, weight=8.0, given=(gave(350, 10),)),
     *one("24 h used up", ask(), knows(given=(gave(250, 90),)), 0.0, C.ROLLING_MAX),
     *one("24 h overdrawn", ask(), knows(given=(gave(300, 90),)), 0.0, C.ROLLING_MAX),
+    *one("24 h overdrawn by one step", ask(), knows(given=(gave(250.5, 90),)), 0.0, C.ROLLING_MAX),
     *one("course overdrawn", ask(), knows(given=(gave(700, 9),)), 0.0, C.COURSE_MAX),
     *one("dose ended a window ago", ask(), knows(given=(gave(250, 75),)), 50.0),
     *one("dose ended a hair less than a window ago", ask(), knows(given=(gave(250, 75 + 0.9e-6),)), 50.0),
@@ -233,6 +235,7 @@ CASES = [
     *edge("increase from the base itself", ask, 20.0, 0.5, C.INCREASE_MAX, HALF, given=(gave(10, 80),)),
     *edge("increase after nothing", ask, 20.0, 0.5, C.INCREASE_MAX, HALF, given=(gave(50, 80), gave(0, 90))),
     *edge("increase, newest in time", ask, 40.0, 0.5, C.INCREASE_MAX, HALF, given=(gave(20, 90), gave(50, 80))),
+    *one("increase, older is smaller", ask(), knows(given=(gave(50, 90), gave(20, 80))), 50.0),
     *edge("increase, least of two together", ask, 40.0, 0.5, C.INCREASE_MAX, HALF, given=(gave(60, 90), gave(20, 90))),
     *edge("increase, least of two first", ask, 40.0, 0.5, C.INCREASE_MAX, HALF, given=(gave(20, 90), gave(60, 90))),
     *one("rates are not doses", ask(), knows(given=(ran(0.1, 98.0),)), 50.0),
@@ -340,6 +343,14 @@ CASES = [
     *one("in g, far over", ask(5000.0, unit="g"), knows(), 0.0, C.UNIT_WRONG),
     *one("by an unknown route", ask(route="im"), knows(), 0.0, C.ACTION_UNKNOWN),
     *one("rate by mouth", ask_rate(route="oral"), knows(), 0.0, C.ACTION_UNKNOWN),
+    # Tolerances, where the clock starts at 0 and the subtraction is exact.
+    *one("ahead, exact", ask(time=120.0 + 1e-6), knows(**at_0), 50.0),
+    *one("interval, exact", ask(time=0.0), knows(**at_0, given=(gave(50, -(6.0 - 1e-6)),)), 50.0),
+    *one("interval, exact, short", ask(time=0.0), knows(**at_0, given=(gave(50, -down(6.0 - 1e-6)),)), 0.0, C.INTERVAL_SHORT),
+    *one("window, exact", ask(time=0.0), knows(**at_0, given=(gave(250, -(24.0 - 1e-6), 0.0),)), 50.0),
+    *one("window, exact, in", ask(time=0.0), knows(**at_0, given=(gave(250, -down(24.0 - 1e-6), 0.0),)), 0.0, C.ROLLING_MAX),
+    *one("record, exact", ask(time=0.0), knows(**(at_0 | {"record_time": -(72.0 + 1e-6)})), 50.0),
+    *one("reading, exact", ask(time=0.0), knows(**(at_0 | {"measurements": (level(time=-(48.0 + 1e-6)), glucose(time=0.0))})), 50.0),
     *one("everything over", ask(1e308), knows(), 100.0, C.SINGLE_MAX, C.SINGLE_MAX_PER_KG, C.INFUSION_RATE_MAX, C.INFUSION_RATE_MAX_PER_KG, C.ROLLING_MAX, C.ROLLING_MAX_PER_KG, C.COURSE_MAX, C.COURSE_MAX_PER_KG),
     # Rates: the amount is the rate, totals count what it delivers.
     *edge("rate", short_rate, 3.0, 0.0625, C.SINGLE_MAX),
@@ -508,6 +519,7 @@ def test_units_of_history_are_not_converted(unit):
     assert verdict.codes == {C.HISTORY_UNIT_WRONG if isinstance(unit, str) else C.HISTORY_INVALID}
     assert verdict.allowed.amount == 0.0
     assert guard(ask(), knows(given=(ran(1, 80, unit="mg"),)), LIMITS).codes == {C.HISTORY_UNIT_WRONG}
+    assert guard(ask(), knows(given=(gave(900, 99, unit="g"),)), LIMITS).codes == {C.HISTORY_UNIT_WRONG}
 
 
 @pytest.mark.parametrize("entry", [gave(-1e-9, 80), gave(5, 80, -1e-9)])
@@ -617,6 +629,24 @@ def test_decimal_increments_do_not_lose_a_step():
     assert two.allowed.amount == pytest.approx(0.1, abs=1e-15)
 
 
+def test_small_increments_keep_their_smallest_dose():
+    action = dose_limits(increment=b(0.0005, "mg"), minimum=b(0.001, "mg"), interval_min=OFF)
+    limits = table(actions=(action,))
+    assert guard(ask(0.001), knows(), limits).reasons == ()
+    assert guard(ask(0.0005), knows(), limits).codes == {C.MINIMUM}
+    assert guard(ask(0.0005), knows(), limits).allowed.amount == 0.0
+    over = guard(ask(80.001), knows(weight=8.0), limits)
+    assert over.codes == {C.SINGLE_MAX_PER_KG}
+    assert over.allowed.amount == 80.0
+
+
+def test_infusion_rates_per_hour():
+    hourly = {"infusion_rate_max": b(120.0, "mg/h"), "infusion_rate_max_per_kg": b(15.0, "mg/kg/h")}
+    limits = table(actions=(dose_limits(**hourly),))
+    assert guard(ask(60.5, duration=0.5), knows(), limits).allowed.amount == 60.0
+    assert guard(ask(45.5, duration=0.5), knows(weight=6.0), limits).allowed.amount == 45.0
+
+
 def test_codes_are_stable():
     assert {c.name: c.value for c in Code} == {
         "ACTION_UNKNOWN": 0,
@@ -683,6 +713,8 @@ def test_a_regimen_is_judged_dose_after_dose():
     assert [v.allowed.amount for v in verdicts] == [90.0, 90.0, 10.0, 20.0]
     assert [v.codes for v in verdicts] == [set(), set(), {C.ROLLING_MAX}, {C.INCREASE_MAX, C.ROLLING_MAX}]
     assert guard_regimen([], knows(), LIMITS) == ()
+    small = guard_regimen([ask(1.0), ask(1.0, time=101.0)], knows(), LIMITS)
+    assert [v.allowed.amount for v in small] == [1.0, 0.0]
 
 
 def test_a_refused_dose_of_a_regimen_is_not_planned():

@@ -142,6 +142,9 @@ ONE = [
     (dose(maximum=100.0), "actions[0].maximum: wants Bound, not 100.0"),
     (dose(maximum_per_kg=b(0.0, "mg/kg")), "actions[0].maximum_per_kg: value 0 must be over 0"),
     (dose(maximum_per_kg=b(-1.0, "mg/kg")), "actions[0].maximum_per_kg: value -1 must be over 0"),
+    (dose(minimum=b(0, "mg")), "actions[0].minimum: value 0 must be over 0"),
+    (dose(maximum=b(0, "mg")), "actions[0].maximum: value 0 must be over 0"),
+    (rolling(window=b(0, "h")), "rolling[0].window: value 0 must be over 0"),
     (dose(increment=b(0, "mg")), "actions[0].increment: value 0 must be over 0"),
     (dose(increase_base=b(0, "mg")), "actions[0].increase_base: value 0 must be over 0"),
     (dose(infusion_rate_max=b(0, "mg/h")), "actions[0].infusion_rate_max: value 0 must be over 0"),
@@ -220,6 +223,8 @@ ONE = [
         dose(increment=b(1e-8, "mg"), maximum=OFF, maximum_per_kg=b(0.07, "mg/kg")),
         "actions[0]: the largest amount is more than 1e9 increments",
     ),
+    (dose(increment=b(1, "mg"), maximum=b(1e9 + 0.5, "mg"), maximum_per_kg=OFF), "actions[0]: the largest amount is more than 1e9 increments"),
+    (dose(increment=b(1e-8, "mg"), minimum=b(11, "mg"), maximum=OFF, maximum_per_kg=b(0.01, "mg/kg")), "actions[0]: the largest amount is more than 1e9 increments"),
     (dose(duration_min=b(4.5, "h")), "actions[0]: duration_min 4.5 is over duration_max 4"),
     (
         dose(increase_factor=b(0.99, "1")),
@@ -240,6 +245,7 @@ ONE = [
     ({"harms": (HarmLimit(name="", probability_max=b(1, "1")),)}, "harms[0].name: wants some text, not ''"),
     (measurement(name=""), "measurements[0].name: wants some text, not ''"),
     ({"weight": WeightRange(low=b(9, "kg"), high=b(9, "kg"))}, "weight: low 9 is not under high 9"),
+    ({"rolling": (RollingTotal(window=None, total=b(1, "mg"), total_per_kg=OFF), edges.LIMITS.rolling[1])}, "rolling[0].window: wants Bound, not None"),
     (rolling(window=b(23, "h")), "rolling: has no total over 24 h"),
     # Rows.
     ({"measurements": ()}, "measurements: has no rows; say Unlimited(reason) if there are none"),
@@ -265,6 +271,7 @@ def test_one_problem_is_found_and_no_other(changes, problem):
 def test_units_that_are_not_known():
     known = "IU, U, g, kU, mU, mg, mmol, mol, ng, nmol, ug, umol"
     assert problems(unit="grain")[0] == f"unit: unit 'grain' is not one of {known}"
+    assert problems(unit=[])[0] == f"unit: unit [] is not one of {known}"
     assert problems(unit=3)[0] == f"unit: unit 3 is not one of {known}"
     assert problems(**dose(unit="g"))[0] == "actions[0].unit: unit 'g' is not one of mg"
     assert problems(**rate(unit="mg"))[0] == "actions[0].unit: unit 'mg' is not one of mg/h, mg/min"
@@ -407,7 +414,7 @@ SENTENCES = [
         ask(46.0, duration=0.5),
         knows(weight=6.0),
         "45 mg of the 46 asked. The asked dose of 46 mg is over 45 mg, the most that may run in over 0.5 h at 6 kg "
-        "(15 mg/kg/h).",
+        "(0.25 mg/kg/min).",
     ),
     (
         ask(50.0),
@@ -484,6 +491,7 @@ SENTENCES = [
     (ask(), knows(measurements=(level(unit="g"), glucose())), "Give no dose now. The level reading is in 'g'; it is wanted in mg/L."),
     (ask(), knows(measurements=(level(), glucose(), level(name="BIS"))), "Give no dose now. testdrug knows no measurement 'BIS'."),
     (ask(), knows(measurements=(level(), glucose(), None)), "Give no dose now. A measurement is missing."),
+    (ask(20), knows(given=None), "Give no dose now. The list of doses given or planned cannot be read: what the patient got is not known."),
     (ask(), knows(measurements=None, predictions=None), "Give no dose now. The list of measurements cannot be read. The list of predictions cannot be read. The asked dose of 50 mg is over 40 mg, the most while there is no level reading. The asked dose of 50 mg is over 40 mg, the most while there is no glucose reading. The asked dose of 50 mg is over 30 mg, the most while there is no prediction of toxic level."),
     (ask(), knows(predictions=(chance(), None)), "Give no dose now. A prediction is missing."),
     (ask(), knows(predictions=(chance(), chance(harm="pain"))), "Give no dose now. testdrug knows no harm called 'pain'."),

@@ -1,0 +1,119 @@
+"""A recommendation end to end, a dose × interval grid, compiling a new model, starting up.
+
+.venv/bin/python benchmarks/recommendation.py [--rounds 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import doseloop as dl
+import numpy as np
+from common import rounds, save, show
+from doseloop.controller.situation import Grid, courses
+from doseloop.pkpd import objects
+from problems import two_compartment_oral
+
+from twin import vancomycin_record
+
+COLD = """
+import time; start = time.perf_counter()
+import doseloop as dl
+imported = time.perf_counter()
+therapy = dl.therapies.load("phenobarbital")
+infant = dl.read(therapy.example_path(), therapy.layout)[0]
+answer = dl.recommend(therapy, infant)
+assert answer.regimen is not None
+print(imported - start, time.perf_counter() - start)
+"""
+
+
+def cold(cache: str | None) -> tuple[float, float]:
+    """Import, and import to first recommendation, in a new process; with an empty cache if a folder is given."""
+    environment = os.environ | ({"DOSELOOP_CACHE": cache} if cache else {})
+    out = subprocess.run(
+        [sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    a, b = out.split()
+    return float(a), float(b)
+
+
+def grid_seconds(count: int, draws: int) -> float:
+    """11 amounts × 4 intervals for a simulated adult on vancomycin, over so many draws, exact courses of each."""
+    therapy = dl.therapies.load("vancomycin")
+    record = vancomycin_record(0, therapy.models[0])
+    twin = dl.sync(therapy, record)
+    part = twin.parts[0]
+    drawn = [(part, np.tile(part.map, (draws, 1)) if draws == 1 else twin.parts[0].eta[:draws])]
+    weight = record.covariates_at(record.now)["weight"]
+    amounts = therapy.action.amounts(weight)
+    grids = [Grid.of(therapy, record, weight, i, None) for i in therapy.action.intervals]
+    bases = [courses(drawn, therapy.output, record, [dl.Regimen()], g.times) for g in grids]
+    run = lambda: [g.evaluate(drawn, [(a, a) for a in amounts], b) for g, b in zip(grids, bases)]  # noqa: E731
+    return rounds({"grid": run}, count)["grid"]["median"]
+
+
+def compile_seconds() -> float:
+    """Trace and compile all kernels of a model never seen, simulation and sensitivities."""
+    from doseloop.pkpd.individuals import individual_kernel
+    from doseloop.pkpd.system import system
+
+    made: list[float] = []
+    stop = objects.listen(lambda name, cached, seconds: made.append(seconds))
+    start = time.perf_counter()
+    model = two_compartment_oral("new")
+    # a number of its own makes its text new, so that no cache can help
+    object.__setattr__(model, "rhs", lambda t, x, p, u, k=time.time(): {**_scaled(t, x, p, u, k)})
+    for K in (0, 3):
+        s = system(model, K)
+        for kernel in ("rhs", "outputs", "propagator", "advance"):
+            s.kernel(kernel)
+    individual_kernel(model, True)
+    elapsed = time.perf_counter() - start
+    stop()
+    return elapsed
+
+
+def _scaled(t, x, p, u, k):
+    from problems import _rhs
+
+    return {name: v * (1.0 + 1e-12 * (k % 1000)) for name, v in _rhs(t, x, p, u).items()}
+
+
+def main() -> None:
+    """Run and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    args = parser.parse_args()
+    results: dict[str, float] = {}
+    for name in ("phenobarbital", "vancomycin"):
+        therapy = dl.therapies.load(name)
+        if name == "phenobarbital":
+            record = dl.read(therapy.example_path(), therapy.layout)[0]
+        else:
+            record = vancomycin_record(0, therapy.models[0])
+        s = rounds({"r": lambda t=therapy, r=record: dl.recommend(t, r)}, args.rounds)["r"]
+        results[f"recommendation {name}, warm, ms"] = 1e3 * s["median"]
+    for draws in (1, 200):
+        results[f"grid of 11 amounts x 4 intervals, vancomycin, {draws} draw{'s' * (draws > 1)}, ms"] = (
+            1e3 * grid_seconds(args.rounds, draws)
+        )
+    results["a new two-compartment model traced and compiled (9 kernels), s"] = float(
+        np.median([compile_seconds() for _ in range(3)])
+    )
+    warm = [cold(None) for _ in range(3)]
+    results["import doseloop, s"] = float(np.median([a for a, _ in warm]))
+    results["new process to its first recommendation, caches warm, s"] = float(np.median([b for _, b in warm]))
+    with tempfile.TemporaryDirectory() as folder:
+        results["new process to its first recommendation, nothing compiled yet, s"] = cold(folder)[1]
+    save("recommendation", {"results": results})
+    show([(k, f"{v:.3g}") for k, v in results.items()])
+
+
+if __name__ == "__main__":
+    main()

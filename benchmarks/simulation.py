@@ -1,0 +1,129 @@
+"""10,000 people, two compartments, oral, ten doses, 241 hourly levels: patients per second, and how wrong.
+
+Beside doseloop's exact and adaptive paths: SciPy's LSODA, and numbalsoda's DOP853 in an environment of its own
+(``--peers`` makes it; it compiles Fortran, so it wants gfortran). The truth is mpmath's matrix exponential at 40 digits.
+
+    .venv/bin/python benchmarks/simulation.py [--patients 10000] [--rounds 5] [--peers]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import doseloop as dl
+import mpmath
+import numpy as np
+from common import rounds, save, show
+from doseloop.pkpd.engine import set_threads
+from peers.environment import python_with
+from problems import TIMES, population, regimen, two_compartment_oral
+from scipy.integrate import solve_ivp
+
+DOSES = 12.0 * np.arange(10)
+
+
+def truth(p: np.ndarray) -> np.ndarray:
+    """Concentrations of one person at 40 digits."""
+    with mpmath.workdps(40):
+        cl, v1, q, v2, ka = (mpmath.mpf(float(v)) for v in p)
+        A = mpmath.matrix([[-ka, 0, 0], [ka, -(cl + q) / v1, q / v2], [0, q / v1, -q / v2]])
+        step, x, out = mpmath.expm(A, method="taylor"), mpmath.matrix(3, 1), []
+        for t in TIMES:
+            out.append(x[1] / v1)
+            if t in DOSES:
+                x[0] += 100
+            x = step * x
+        return np.array([float(v) for v in out])
+
+
+def scipy_lsoda(p: np.ndarray) -> np.ndarray:
+    """SciPy's LSODA at 1e-8, restarted at each dose."""
+    cl, v1, q, v2, ka = p
+
+    def rhs(t: float, x: np.ndarray) -> list[float]:
+        return [-ka * x[0], ka * x[0] - (cl + q) / v1 * x[1] + q / v2 * x[2], q / v1 * x[1] - q / v2 * x[2]]
+
+    x, out, edges = np.zeros(3), [np.zeros(1)], [*DOSES, TIMES[-1]]
+    for start, stop in itertools.pairwise(edges):
+        x = [*x, 100.0, 0.0, 0.0]
+        at = TIMES[(start < TIMES) & (stop >= TIMES)]
+        s = solve_ivp(rhs, (start, stop), x, "LSODA", at, rtol=1e-8, atol=1e-10)
+        out.append(s.y[1] / v1)
+        x = s.y[:, -1]
+    return np.concatenate(out)
+
+
+def relative(got: np.ndarray, exact: np.ndarray) -> float:
+    """Largest relative error wherever the level is above a millionth of its peak."""
+    seen = exact > 1e-6 * exact.max(axis=-1, keepdims=True)
+    return float(np.max(np.abs(got - exact)[seen] / exact[seen]))
+
+
+def peer(parameters: np.ndarray, count: int) -> dict[str, float] | None:
+    """numbalsoda's DOP853 on the same people, in its own environment."""
+    python = python_with("numbalsoda")
+    if python is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "in.npz", p=parameters[:count], times=TIMES, doses=DOSES)
+        script = Path(__file__).parent / "peers" / "numbalsoda_simulation.py"
+        subprocess.run([python, script, folder], check=True)
+        return json.loads((Path(folder) / "out.json").read_text()) | {"levels": np.load(Path(folder) / "out.npy")}
+
+
+def main() -> None:
+    """Run and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", action="store_true", help="also numbalsoda, in an environment of its own")
+    args = parser.parse_args()
+    model = two_compartment_oral()
+    P = population(model, args.patients)
+    few = np.arange(0, args.patients, max(1, args.patients // 8))[:8]
+    exact = np.array([truth(P[i]) for i in few])
+    irregular = np.sort(np.random.default_rng(2).uniform(0, 240, 241))
+    # 3e-8 is what keeps the largest relative error under 1e-7
+    methods = {
+        "exact": dl.Method(),
+        "adaptive": dl.Method("adaptive", rtol=3e-8, atol=1e-10),
+        "rk4": dl.Method("rk4", step=0.1),
+    }
+
+    def run(method: dl.Method, threads: int, times: np.ndarray = TIMES) -> dl.Trajectory:
+        set_threads(threads)
+        return dl.simulate(model, P, regimen(), times, method=method)
+
+    work = {f"{name}, 1 thread": (lambda m=m: run(m, 1)) for name, m in methods.items()}
+    work |= {f"{name}, 2 threads": (lambda m=m: run(m, 2)) for name, m in methods.items()}
+    work["exact, 241 irregular times, 1 thread"] = lambda: run(methods["exact"], 1, irregular)
+    work["SciPy LSODA (of 20)"] = lambda: [scipy_lsoda(p) for p in P[:20]]
+    seconds = rounds(work, args.rounds)
+    results = {}
+    for name, s in seconds.items():
+        count = 20 if name.startswith("SciPy") else args.patients
+        results[name] = {"patients_per_second": count / s["median"], "seconds": s}
+    for name, m in methods.items():
+        results[f"{name}, 1 thread"]["largest_relative_error"] = relative(run(m, 1)["concentration"][few], exact)
+    results["SciPy LSODA (of 20)"]["largest_relative_error"] = relative(
+        np.array([scipy_lsoda(P[i]) for i in few]), exact
+    )
+    other = peer(P, 1000) if args.peers else None
+    if other is not None:
+        mine = run(methods["exact"], 1)["concentration"][:1000]
+        results["numbalsoda DOP853 1e-8 (of 1000)"] = {
+            "patients_per_second": other["patients_per_second"],
+            "largest_relative_error": relative(other["levels"], mine),
+        }
+    save("simulation", {"patients": args.patients, "results": results})
+    error = lambda r: f", error {r['largest_relative_error']:.1e}" if "largest_relative_error" in r else ""  # noqa: E731
+    show([(n, f"{r['patients_per_second']:10,.0f} patients/s{error(r)}") for n, r in results.items()])
+
+
+if __name__ == "__main__":
+    main()

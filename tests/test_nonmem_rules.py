@@ -457,6 +457,14 @@ def test_bioavailability_and_lag_are_those_of_the_dose_s_moment():
     same(got, superposed([(1.0 + LAG, F * 100, 0.0, "central"), (2.0 + 3.0, 20.0, 2.0, "central")]))
 
 
+def test_each_repeat_reads_the_parameters_of_its_own_time():
+    """NONMEM freezes F, lag and D at the first: a deviation (docs/simulation.md). R is read at the dose, too."""
+    rows = [values(MODEL), values(MODEL, F=0.2, lag=3.0, rate=10.0)]
+    dose = Dose(1.0, 100.0, "full", modelled="rate", additional=1, interval=6.0)
+    arrivals = [(1.0 + LAG, F * 100, F * 100 / P["rate"], "central"), (7.0 + 3.0, 20.0, 2.0, "central")]
+    same(segmented(rows, [0.0, 1.5], [dose], TIMES), superposed(arrivals))
+
+
 def test_clearance_changes_at_its_row_and_not_before():
     """After the change the curve is that of a patient who always had the new values, started from the same amounts."""
     old, new = values(MODEL), values(MODEL, cl=15.0)

@@ -6,8 +6,10 @@ With prediction f and measured value y (all on the scale of the measurement):
 - log: log y ~ N(log f, s²);
 - below the limit of quantification: the probability of a reading below it (M3 of Beal 2001).
 
-``curvature`` is Fisher's expected information for f, which never makes a Gauss–Newton matrix indefinite; for a
-censored reading it is the second derivative, positive because −log Φ is convex.
+``curvature`` is Fisher's expected information for f, which never makes a Gauss–Newton matrix indefinite, or the second
+derivative where that is larger: a reading far above its prediction with a proportional error bends the function many
+times more than Fisher expects, and steps would be too long for ever. For a censored reading it is the second derivative,
+positive because −log Φ is convex.
 """
 
 from __future__ import annotations
@@ -65,7 +67,10 @@ def deviation(y, f, kind, a, b, censored):
         h = _hazard(z)
         return -_log_cdf(z), -h * dz, max(h * (h + z), 0.0) * dz * dz
     ratio = slope / g
-    return HALF_LOG_2PI + math.log(g) + 0.5 * z * z, ratio + z * dz, 1.0 / g2 + 2.0 * ratio * ratio
+    bend = (b * b / g - slope * ratio) / g  # g″/g
+    observed = bend - ratio * ratio + dz * dz - z * (2.0 * dz * ratio + z * bend)
+    fisher = 1.0 / g2 + 2.0 * ratio * ratio
+    return HALF_LOG_2PI + math.log(g) + 0.5 * z * z, ratio + z * dz, max(fisher, observed)
 
 
 @jit

@@ -20,7 +20,7 @@ from ..pkpd.errors import RecordError, SolverError
 from ..pkpd.model import Model
 from ..pkpd.record import Record
 from .cohort import Cohort
-from .gauss_newton import CONVERGED, STALLED
+from .gauss_newton import CONVERGED, EXHAUSTED, STALLED
 from .layout import Layout, lay_out
 from .sampling import Chains, Draws, importance_sample, metropolis
 
@@ -137,7 +137,7 @@ def starting_points(omega: np.ndarray, count: int = STARTS) -> np.ndarray:
 
 def _modes(fit: dict[str, np.ndarray], inverse: np.ndarray) -> list[int]:
     """Indices of the distinct local optima that matter (within 10 nats of the best), best first."""
-    usable = (fit["state"] == CONVERGED) | (fit["state"] == STALLED)
+    usable = np.isin(fit["state"], (CONVERGED, STALLED, EXHAUSTED))
     order = [i for i in np.argsort(fit["f"]) if usable[i] and fit["f"][i] < fit["f"].min() + 10]
     kept: list[int] = []
     for i in order:
@@ -162,6 +162,8 @@ def _one(model: Model, record: Record, draws: int, seed: int) -> ModelPosterior:
     best = _modes(fit, cohort.inverse[0])
     if not best:
         raise SolverError(f"model '{model.id}': no starting point led to a most probable patient")
+    if fit["state"][best[0]] == EXHAUSTED:
+        notes.append("the most probable patient was found roughly only: some level fits no patient")
     if len(best) > 1:
         notes.append(f"the data allow {len(best)} distinct explanations; all are kept")
     covariances = np.linalg.inv(fit["H"][best])

@@ -257,7 +257,8 @@ def _settle(J, lane, x):
         if due > t and listed > t:
             put(geti(J, j.TARGET), lane, min(due, listed))
             return -1
-        if due <= listed:
+        # what arrives at the moment of a level acts after it: a level is drawn before a dose takes effect
+        if due < listed or (due == listed and geti(geti(J, j.E_KIND), e) != OBSERVE):
             _arrive(J, lane, q, x)
             continue
         e += 1

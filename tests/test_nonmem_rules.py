@@ -388,11 +388,13 @@ def test_in_a_record_the_order_of_rows_decides():
         assert run(MODEL, values(MODEL), [dose], [1.0], orders=[6])[0] == pytest.approx(shown, rel=1e-15)
 
 
-def test_a_lagged_dose_that_arrives_at_an_observation_is_seen_by_it():
-    """What was under way comes before what is read at that moment (NONMEM's order is not documented)."""
+def test_a_lagged_dose_that_arrives_at_an_observation_is_not_seen_by_it():
+    """A level is drawn before a dose of its moment takes effect, a lagged one too (NONMEM's order is not documented)."""
     got = run(MODEL, values(MODEL, lag=0.5, F=1.0), [Dose(1.0, 90.0, "full")], [1.5, 1.5])
-    assert np.array_equal(got, [3.0, 3.0])
-    assert run(MODEL, values(MODEL, lag=0.5, F=1.0), [Dose(1.0, 90.0, "full")], [np.nextafter(1.5, 0)])[0] == 0.0
+    assert np.array_equal(got, [0.0, 0.0])
+    assert run(MODEL, values(MODEL, lag=0.5, F=1.0), [Dose(1.0, 90.0, "full")], [np.nextafter(1.5, 2)])[
+        0
+    ] == pytest.approx(3.0)
 
 
 def test_ties_of_resets_and_doses_keep_their_order():

@@ -8,7 +8,7 @@ With prediction f and measured value y (all on the scale of the measurement):
 
 ``curvature`` is Fisher's expected information for f, which never makes a Gauss–Newton matrix indefinite, or the second
 derivative where that is larger: a reading far above its prediction with a proportional error bends the function many
-times more than Fisher expects, and steps would be too long for ever. For a censored reading it is the second derivative,
+times more than Fisher expects, and every step would be too long. For a censored reading it is the second derivative,
 positive because −log Φ is convex.
 """
 

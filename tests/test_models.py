@@ -275,7 +275,8 @@ def test_amount_given_is_amount_held_plus_amount_lost(model):
 
 
 @pytest.fixture
-def threads():
+def threads(monkeypatch):
+    monkeypatch.setattr(engine, "THREAD_BLOCKS", 4)  # so that two threads do share this small population
     before = engine._threads[0]
     yield engine.set_threads
     engine.set_threads(before)

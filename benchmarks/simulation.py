@@ -1,7 +1,7 @@
 """10,000 people, two compartments, oral, ten doses, 241 hourly levels: patients per second, and how wrong.
 
 Beside doseloop's exact and adaptive paths: SciPy's LSODA, and numbalsoda's DOP853 in an environment of its own
-(``--peers`` makes it; it compiles Fortran, so it wants gfortran). The truth is mpmath's matrix exponential at 40 digits.
+(``--peers`` makes it; it compiles Fortran, so it wants gfortran). The truth is mpmath's matrix exponential, 40 digits.
 
     .venv/bin/python benchmarks/simulation.py [--patients 10000] [--rounds 5] [--peers]
 """

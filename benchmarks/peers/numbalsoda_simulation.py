@@ -1,4 +1,4 @@
-"""numbalsoda's DOP853 on the people in a folder's ``in.npz``; run by benchmarks/simulation.py in its own environment."""
+"""numbalsoda's DOP853 on the people in a folder's ``in.npz``; benchmarks/simulation.py runs it in its environment."""
 
 import json
 import statistics

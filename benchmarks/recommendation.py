@@ -11,12 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from typing import Any
 
 import doseloop as dl
 import numpy as np
 from common import rounds, save, show
 from doseloop.controller.situation import Grid, courses
-from doseloop.pkpd import objects
+from doseloop.pkpd.individuals import individual_kernel
+from doseloop.pkpd.system import system
+from problems import _rhs as equations
 from problems import two_compartment_oral
 
 from twin import vancomycin_record
@@ -60,29 +64,19 @@ def grid_seconds(count: int, draws: int) -> float:
 
 def compile_seconds() -> float:
     """Trace and compile all kernels of a model never seen, simulation and sensitivities."""
-    from doseloop.pkpd.individuals import individual_kernel
-    from doseloop.pkpd.system import system
+    number = time.time() % 1000  # makes its text new, so that no cache can help
 
-    made: list[float] = []
-    stop = objects.listen(lambda name, cached, seconds: made.append(seconds))
+    def scaled(t: Any, x: Any, p: Any, u: Any) -> dict[str, Any]:
+        return {name: v * (1.0 + 1e-12 * number) for name, v in equations(t, x, p, u).items()}
+
     start = time.perf_counter()
-    model = two_compartment_oral("new")
-    # a number of its own makes its text new, so that no cache can help
-    object.__setattr__(model, "rhs", lambda t, x, p, u, k=time.time(): {**_scaled(t, x, p, u, k)})
-    for K in (0, 3):
-        s = system(model, K)
+    model = replace(two_compartment_oral("new"), rhs=scaled)
+    for directions in (0, 3):
+        s = system(model, directions)
         for kernel in ("rhs", "outputs", "propagator", "advance"):
             s.kernel(kernel)
     individual_kernel(model, True)
-    elapsed = time.perf_counter() - start
-    stop()
-    return elapsed
-
-
-def _scaled(t, x, p, u, k):
-    from problems import _rhs
-
-    return {name: v * (1.0 + 1e-12 * (k % 1000)) for name, v in _rhs(t, x, p, u).items()}
+    return time.perf_counter() - start
 
 
 def main() -> None:

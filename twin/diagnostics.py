@@ -16,74 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from ..pkpd.errors import RecordError
 from ..pkpd.record import Measurement
-from ..pkpd.simulate import weighted_quantiles
-from .cohort import Cohort
-from .layout import lay_out
 from .likelihood import LOG, TINY, kind_of, spread, total_of_many
 from .posterior import ModelPosterior, Posterior, posterior
+from .predictive import Predictive, mixture, outputs_of, parts_of, predictive
 from .sampling import pareto_k
 
-__all__ = ["Diagnostics", "Predictive", "Reading", "Shrinkage", "diagnose", "predictive", "shrinkage"]
+__all__ = ["Diagnostics", "Reading", "Shrinkage", "diagnose", "shrinkage"]
 
 SURPRISING, IMPLAUSIBLE = 0.05, 0.001  # of p times the number of readings
 FEWEST, HIGHEST_K = 200.0, 0.7  # effective draws and tail index beyond which reweighting is not believed
-NEGLIGIBLE = 1e-6  # a model of less weight is left out
-
-
-@dataclass(frozen=True)
-class Predictive:
-    """The law of one reading, residual error included: a mixture of one normal (or log-normal) law for each draw.
-
-    Attributes:
-        values: (draws,) the true level of each draw.
-        noise: (draws,) standard deviation of a reading, of its logarithm where ``log`` holds.
-        log: (draws,) whether the residual error is log-normal.
-        weights: (draws,), summing to 1.
-    """
-
-    values: np.ndarray
-    noise: np.ndarray
-    log: np.ndarray
-    weights: np.ndarray
-
-    def _z(self, y: np.ndarray) -> np.ndarray:
-        """Standardised distance of each ``y`` from each draw, (y, draws)."""
-        y, size = y[:, None], np.maximum(self.noise, TINY)
-        if not self.log.any():
-            return (y - self.values) / size
-        logs = np.log(np.maximum(y, TINY)) - np.log(np.maximum(self.values, TINY))
-        return np.where(self.log, np.where(y > 0, logs, -np.inf), y - self.values) / size
-
-    def cdf(self, y: float | np.ndarray) -> np.ndarray:
-        """Probability of a reading below ``y``, for each of them."""
-        return ndtr(self._z(np.atleast_1d(np.asarray(y, dtype=float)))) @ self.weights
-
-    def quantiles(self, probabilities: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
-        """Quantiles of a reading, of the exact mixture: no noise is drawn, (probabilities,)."""
-        wanted = np.asarray(probabilities, dtype=float)
-        far = np.where(self.log, self.values * np.exp(10 * self.noise), self.values + 10 * self.noise)
-        near = np.where(self.log, 0.0, self.values - 10 * self.noise)
-        low, high = np.full(len(wanted), near.min()), np.full(len(wanted), far.max())
-        y = weighted_quantiles(self.values[:, None], self.weights, wanted)[:, 0]
-        for _ in range(200):  # Newton's steps, halving where they leave the bracket
-            z = self._z(y)
-            slope = np.exp(-0.5 * z * z) / (np.maximum(self.noise, TINY) * np.sqrt(2 * np.pi))
-            slope = np.where(self.log, slope / np.maximum(y, TINY)[:, None], slope) @ self.weights
-            error = ndtr(z) @ self.weights - wanted
-            low, high = np.where(error < 0, y, low), np.where(error < 0, high, y)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                step = y - error / slope
-            step = np.where((step > low) & (step < high), step, 0.5 * (low + high))
-            moved, y = np.abs(step - y), step
-            if np.all(moved <= 1e-10 * np.abs(y) + TINY):
-                break
-        return y
 
 
 @dataclass(frozen=True)
@@ -97,6 +44,7 @@ class Reading:
         expected, low, high: median and 90 % band of a reading, from everything but this one.
         pit: probability of a lower reading (half the probability of being censored, when it is).
         p: two-sided; ``p_adjusted``: times the number of readings, at most 1.
+        log_density: of the reading under that law (of being censored: its probability).
         ess: effective draws behind it; ``pareto_k``: tail index of the weights (of the reweighting, if that was used).
         method: "reweighted" or "refitted".
         trusted: whether those draws suffice.
@@ -112,6 +60,7 @@ class Reading:
     pit: float
     p: float
     p_adjusted: float
+    log_density: float
     ess: float
     pareto_k: float
     method: str
@@ -158,62 +107,6 @@ class Diagnostics:
     def to_dict(self) -> dict[str, object]:
         """Plain values, ready for JSON."""
         return asdict(self)
-
-
-def _parts(p: Posterior, output: str | None = None) -> list[tuple[ModelPosterior, float]]:
-    """The models that matter (and have this output), with their weights."""
-    return [
-        (part, float(w))
-        for part, w in zip(p.parts, p.model_weights)
-        if w > NEGLIGIBLE and (output is None or output in part.model.names("outputs"))
-    ]
-
-
-def _outputs(part: ModelPosterior, eta: np.ndarray, measurements: Sequence[Measurement] | None = None) -> np.ndarray:
-    """Outputs at the record's measurements (or these), (draws, measurements, outputs); NaN where a run failed."""
-    layout = part.layout
-    if measurements is not None:
-        now = max(layout.record.now, *(m.time for m in measurements))
-        layout = lay_out(part.model, replace(layout.record, observed=tuple(measurements), now=now))
-    Y, status = Cohort([layout]).points(np.zeros(len(eta), dtype=np.int64)).run(eta)
-    Y = Y.reshape(len(eta), len(layout.measurements), -1)[:, :, : len(part.model.outputs)]
-    return np.where((status == 0)[:, None, None], Y, np.nan)
-
-
-def _law(pieces: Sequence[tuple[ModelPosterior, np.ndarray, np.ndarray]], output: str) -> Predictive:
-    """The mixture over (model, levels (draws,), weights (draws,))."""
-    values, noise, log, weights = [], [], [], []
-    for part, f, w in pieces:
-        residual = part.model.output(output).residual
-        if residual is None:
-            raise RecordError(f"model '{part.model.id}' has no residual error for output '{output}'")
-        keep = (w > 0) & np.isfinite(f)
-        values.append(f[keep])
-        noise.append(spread(f[keep], residual))
-        log.append(np.full(int(keep.sum()), kind_of(residual)[0] == LOG))
-        weights.append(w[keep])
-    w = np.concatenate(weights)
-    return Predictive(np.concatenate(values), np.concatenate(noise), np.concatenate(log), w / w.sum())
-
-
-def predictive(p: Posterior, measurement: Measurement) -> Predictive:
-    """The law of a reading that is not in the posterior's record, averaged over rival models.
-
-    Args:
-        p: the posterior; doses of its record up to the reading count, in the order of time and rows.
-        measurement: when, of what, and its place among events of the same moment; its value is not looked at.
-
-    Raises:
-        RecordError: no model has the output.
-    """
-    parts = _parts(p, measurement.output)
-    if not parts:
-        raise RecordError(f"no model predicts '{measurement.output}'")
-    pieces = []
-    for part, w in parts:
-        Y = _outputs(part, part.eta, [measurement])
-        pieces.append((part, Y[:, 0, part.model.names("outputs").index(measurement.output)], w * part.weights))
-    return _law(pieces, measurement.output)
 
 
 def _deviations(part: ModelPosterior, Y: np.ndarray, i: int, m: Measurement) -> np.ndarray:
@@ -263,61 +156,98 @@ def _verdict(m: Measurement, unit: str, p: float, count: int, band: np.ndarray, 
 def diagnose(p: Posterior) -> Diagnostics:
     """Judge every measurement of a posterior's record.
 
+    A reading far off drags the fit along and makes good ones look bad. Where any is implausible, the least probable one
+    is set aside and the rest are judged again without it, until no other is implausible; those set aside are then
+    judged by what is left.
+
     Raises:
         SolverError: a fit without one of the readings that failed.
     """
-    record = p.record
-    predicted = {id(part): _outputs(part, part.eta) for part, _ in _parts(p)} if record.observed else {}
-    readings = []
-    for i, m in enumerate(record.observed):
-        parts = _parts(p, m.output)
-        best = max(parts, key=lambda item: item[1])[0]
-        unit = best.model.output(m.output).unit
-        rows = [part.layout.measurements.index(m) for part, _ in parts]
-        # −log likelihood is inf where a run failed, and there the weight is 0 already
-        logs, levels = [], []
-        for (part, w), row in zip(parts, rows):
-            Y = predicted[id(part)]
-            with np.errstate(divide="ignore"):
-                logs.append(
-                    np.where(part.weights > 0, np.log(w * part.weights) + _deviations(part, Y, row, m), -np.inf)
-                )
-            levels.append(Y[:, row, part.model.names("outputs").index(m.output)])
-        log_w = np.concatenate(logs)
-        log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
-        weights = np.exp(log_w - log_w.max())
-        weights /= weights.sum()
-        ess, tail = float(1 / np.sum(weights**2)), pareto_k(log_w[np.isfinite(log_w)])
-        method, trusted = "reweighted", p.trusted
-        cuts = np.cumsum([len(v) for v in levels])[:-1]
-        law = _law([(part, f, w) for (part, _), f, w in zip(parts, levels, np.split(weights, cuts))], m.output)
-        if ess < FEWEST or tail >= HIGHEST_K:
-            again = _without(p, i)
-            law, ess, method, trusted = predictive(again, m), again.ess(), "refitted", again.trusted
-        below = float(law.cdf(m.value)[0])
-        pit = 0.5 * below if m.censored else below
-        two_sided = min(1.0, 2 * min(pit, 1 - pit))
-        band = law.quantiles()
-        verdict, sentence = _verdict(m, unit, two_sided, len(record.observed), band, best.model.time_unit)
-        if not trusted:
-            sentence += f" (a rough judgement: {ess:.0f} effective draws)"
-        ipred, iwres = _at_map(best, m)
-        readings.append(
-            Reading(m, ipred, iwres, float(band[1]), float(band[0]), float(band[2]), pit, two_sided,
-                    min(1.0, two_sided * len(record.observed)), ess, float(tail), method, trusted, verdict, sentence)
-        )  # fmt: skip
+    judged, aside = _readings(p), []
+    left, now = list(range(len(judged))), p
+    while len(left) > 1 and any(judged[k].verdict == "implausible" for k in left):
+        worst = min((k for k in left if judged[k].verdict == "implausible"), key=lambda k: judged[k].log_density)
+        now = _without(now, left.index(worst))
+        left.remove(worst)
+        aside.append(worst)
+        for k, again in zip(left, _readings(now)):
+            judged[k] = replace(again, ipred=judged[k].ipred, iwres=judged[k].iwres)
+    for k in aside if len(aside) > 1 else ():
+        m = judged[k].measurement
+        facts = {"ess": now.ess(), "pareto_k": judged[k].pareto_k, "method": "refitted", "trusted": now.trusted}
+        judged[k] = _judge(p, m, len(judged), predictive(now, m), facts)
     return Diagnostics(
-        tuple(readings),
+        tuple(judged),
         p.best.model.id,
         {part.model.id: float(w) for part, w in zip(p.parts, p.model_weights)},
         {name: float(v) for name, v in p.best.information().items()},
-        (*p.notes, *(r.sentence for r in readings if r.verdict != "consistent")),
+        (*p.notes, *(r.sentence for r in judged if r.verdict != "consistent")),
+    )
+
+
+def _readings(p: Posterior) -> list[Reading]:
+    """Each reading of the record, judged by all others."""
+    parts = parts_of(p)
+    predicted = [outputs_of(part, part.eta) for part, _ in parts] if p.record.observed else []
+    return [
+        _reading(p, i, [(part, w, Y) for (part, w), Y in zip(parts, predicted)]) for i in range(len(p.record.observed))
+    ]
+
+
+def _reading(p: Posterior, i: int, all_parts: Sequence[tuple[ModelPosterior, float, np.ndarray]]) -> Reading:
+    m, count = p.record.observed[i], len(p.record.observed)
+    parts = [item for item in all_parts if m.output in item[0].model.names("outputs")]
+    logs, levels = [], []
+    for part, w, Y in parts:
+        row, column = part.layout.measurements.index(m), part.model.names("outputs").index(m.output)
+        with np.errstate(divide="ignore"):
+            logs.append(np.log(w * part.weights) + _deviations(part, Y, row, m))
+        levels.append(Y[:, row, column])
+    log_w = np.concatenate(logs)
+    log_w = np.where(np.isfinite(log_w), log_w, -np.inf)  # a run that failed carries no weight
+    weights = np.exp(log_w - log_w.max())
+    weights /= weights.sum()
+    ess, tail = float(1 / np.sum(weights**2)), float(pareto_k(log_w[np.isfinite(log_w)]))
+    method, trusted = "reweighted", p.trusted
+    if ess >= FEWEST and tail < HIGHEST_K:
+        shares = np.split(weights, np.cumsum([len(v) for v in levels])[:-1])
+        law = mixture([(part, f, w) for (part, _, _), f, w in zip(parts, levels, shares)], m.output)
+    else:
+        again = _without(p, i)
+        law, ess, method, trusted = predictive(again, m), again.ess(), "refitted", again.trusted
+    facts = {"ess": ess, "pareto_k": tail, "method": method, "trusted": trusted}
+    return _judge(p, m, count, law, facts)
+
+
+def _judge(p: Posterior, m: Measurement, count: int, law: Predictive, facts: dict[str, Any]) -> Reading:
+    below, above = law.tails(m.value)
+    pit, two_sided = (0.5 * below, below) if m.censored else (below, 2 * min(below, above))
+    two_sided, band = min(1.0, two_sided), law.quantiles()
+    best = max(parts_of(p, m.output), key=lambda item: item[1])[0]
+    verdict, sentence = _verdict(m, best.model.output(m.output).unit, two_sided, count, band, best.model.time_unit)
+    if not facts["trusted"]:
+        sentence += f" (a rough judgement: {facts['ess']:.0f} effective draws)"
+    ipred, iwres = _at_map(best, m)
+    return Reading(
+        measurement=m,
+        ipred=ipred,
+        iwres=iwres,
+        expected=float(band[1]),
+        low=float(band[0]),
+        high=float(band[2]),
+        pit=pit,
+        p=two_sided,
+        p_adjusted=min(1.0, two_sided * count),
+        log_density=float(np.log(max(below, TINY))) if m.censored else law.log_density(m.value),
+        verdict=verdict,
+        sentence=sentence,
+        **facts,
     )
 
 
 def _at_map(part: ModelPosterior, m: Measurement) -> tuple[float, float | None]:
     row = part.layout.measurements.index(m)
-    f = float(_outputs(part, part.map[None, :])[0, row, part.model.names("outputs").index(m.output)])
+    f = float(outputs_of(part, part.map[None, :])[0, row, part.model.names("outputs").index(m.output)])
     residual = part.model.output(m.output).residual
     if m.censored or residual is None:
         return f, None

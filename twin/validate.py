@@ -16,8 +16,8 @@ import numpy as np
 from ..pkpd.errors import RecordError
 from ..pkpd.model import Model
 from ..pkpd.record import CovariateRow, Measurement, Record
-from .diagnostics import predictive
 from .posterior import posterior
+from .predictive import predictive
 from .vpc import SEED_STEP, axes_for, plot_vpc
 
 __all__ = [

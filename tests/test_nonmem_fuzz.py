@@ -81,19 +81,24 @@ def facts(records):
     return doses, [(r.id, m.time, m.value) for r in records for m in r.observed]
 
 
+def number(cell):
+    return 0.0 if cell.strip() in (".", "", "NA") else float(cell)
+
+
 def naive(rows, header):
     """What the rows say, read as simply as can be: right whenever the reader accepts."""
     names = [h.split("[")[0] for h in header]
     doses, levels = [], []
     for cells in rows:
-        row = dict(zip(names, (c.strip() for c in cells), strict=True))
-        if row["EVID"] in ("1", "4"):
-            doses.append(
-                (row["ID"], float(row["TIME"]), float(row["AMT"]) if row["AMT"] not in (".", "", "NA") else 0.0)
+        row = {name: number(c) for name, c in zip(names[1:], cells[1:], strict=True)}
+        who = cells[0].strip()
+        if row["EVID"] in (1, 4):
+            doses.append((who, row["TIME"], row["AMT"]))
+        elif row["EVID"] == 0 and row["MDV"] != 1:
+            below = row["BLQ"] == 1 or (
+                cells[names.index("BLQ")].strip() in (".", "", "NA") and row["DV"] < row["LLOQ"]
             )
-        elif row["EVID"] == "0" and row["MDV"] != "1":
-            limit = row["LLOQ"] if row["BLQ"] == "1" and row["LLOQ"] not in (".", "", "NA") else row["DV"]
-            levels.append((row["ID"], float(row["TIME"]), float(limit)))
+            levels.append((who, row["TIME"], row["LLOQ"] if below and row["LLOQ"] else row["DV"]))
     return doses, levels
 
 

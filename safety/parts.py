@@ -32,17 +32,16 @@ __all__ = [
 class LimitsError(ValueError):
     """A limits table that is incomplete or contradicts itself; ``problems`` lists everything found, one a line."""
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every problem, one sentence each."""
+        return self.args
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
 
 
 class _Missing:
-    __slots__ = ()
-
     def __repr__(self) -> str:
         return "MISSING"
 

@@ -16,6 +16,15 @@ __all__ = ["Blind", "check_measurements", "check_predictions", "check_record", "
 Blind = list[tuple[Code, str]]
 
 
+def _outside(value: float, low: Bound, high: Bound) -> tuple[Bound, str] | None:
+    """The end of the range that the value is past, and on which side of it; None if it is within."""
+    if value < low.value:
+        return low, "under"
+    if value > high.value:
+        return high, "over"
+    return None
+
+
 def weight_of(context: Context, limits: Limits, out: list[Reason]) -> float:
     """Body weight (kg), NaN if it is not known or not believed."""
     weight = number(context.weight)
@@ -26,11 +35,10 @@ def weight_of(context: Context, limits: Limits, out: list[Reason]) -> float:
         sentence = f"The body weight is in {context.weight_unit!r}; it is wanted in kg."
         out.append(Reason(Code.WEIGHT_UNIT_WRONG, sentence))
         return math.nan
-    low, high = limits.weight.low, limits.weight.high
-    if not low.value <= weight <= high.value:
-        bound = low if weight < low.value else high
+    outside = _outside(weight, limits.weight.low, limits.weight.high)
+    if outside is not None:
+        bound, side = outside
         shown, edge = pair(weight, bound.value)
-        side = "under" if weight < low.value else "over"
         sentence = f"The body weight of {shown} kg is {side} the {edge} kg that {limits.therapy} is meant for."
         out.append(Reason(Code.WEIGHT_OUT_OF_RANGE, sentence, bound.source))
     return weight
@@ -81,8 +89,9 @@ def check_measurements(context: Context, limits: Limits, now: float, out: list[R
             sentence = f"The {name} reading is in {reading.unit!r}; it is wanted in {row.unit}."
             out.append(Reason(Code.MEASUREMENT_UNIT_WRONG, sentence))
             continue
-        if value < row.low.value or value > row.high.value:
-            real, side = (row.low, "under") if value < row.low.value else (row.high, "over")
+        outside = _outside(value, row.low, row.high)
+        if outside is not None:
+            real, side = outside
             shown, edge = pair(value, real.value)
             sentence = f"The {name} reading of {shown} {row.unit} is {side} {edge} {row.unit} and cannot be real."
             out.append(Reason(Code.MEASUREMENT_OUT_OF_RANGE, sentence, real.source))

@@ -233,7 +233,7 @@ def request(limits, kind):
 @pytest.mark.parametrize("limits", [LIMITS, NO_RATES, LOOSE], ids=["full", "no rates", "loose"])
 @pytest.mark.parametrize("kind", list(Kind))
 def test_whatever_hypothesis_finds(limits, kind):
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(request(limits, kind), min_size=1, max_size=8))
     @example([(edges.ask(-0.0, time=math.nan), edges.knows(measurements=(), predictions=()))])
     def check(requests):

@@ -300,6 +300,13 @@ CASES = [
     *one("planned with the asked dose", ask(0.0, time=106.0), knows(planned=(gave(50, 106.0),)), 0.0),
     *one("planned after the asked dose", ask(0.0, time=106.0), knows(planned=(gave(50, up(106.0)),)), 0.0, C.HISTORY_MISDATED),
     *one("planned counts", ask(time=106.0), knows(given=(gave(190, 90),), planned=(gave(50, 100.0),)), 10.0, C.ROLLING_MAX),
+    *one("given a hair under 0", ask(20.0), knows(given=(gave(down(0.0), 80),)), 0.0, C.HISTORY_INVALID),
+    *one("given under 0", ask(20.0), knows(given=(gave(-0.5, 80),)), 0.0, C.HISTORY_INVALID),
+    *one("given over less than no time", ask(20.0), knows(given=(gave(5, 80, -0.5),)), 0.0, C.HISTORY_INVALID),
+    *one("given over a hair less than no time", ask(20.0), knows(given=(gave(5, 80, down(0.0)),)), 0.0, C.HISTORY_INVALID),
+    *one("a huge rate", ask(), knows(given=(ran(1000.0, 90.0),)), 0.0, C.ROLLING_MAX, C.ROLLING_MAX_PER_KG, C.COURSE_MAX, C.COURSE_MAX_PER_KG),
+    *one("a small weight in g", ask(), knows(weight=1.0, weight_unit="g"), 0.0, C.WEIGHT_UNIT_WRONG),
+    *one("an absurd reading in another unit", ask(), knows(measurements=(level(500.0, unit="ug/mL"), glucose())), 0.0, C.MEASUREMENT_UNIT_WRONG),
     # Weight.
     *one("lightest", ask(1.0), knows(weight=0.5), 1.0),
     *one("too light", ask(1.0), knows(weight=down(0.5)), 0.0, C.WEIGHT_OUT_OF_RANGE),
@@ -638,6 +645,17 @@ def test_small_increments_keep_their_smallest_dose():
     over = guard(ask(80.001), knows(weight=8.0), limits)
     assert over.codes == {C.SINGLE_MAX_PER_KG}
     assert over.allowed.amount == 80.0
+
+
+def test_a_millionth_of_an_increment_counts_as_none():
+    limits = table(actions=(dose_limits(increment=b(1.0, "mg")),))
+    assert guard(ask(1e-6), knows(), limits).codes == {C.MINIMUM}
+    assert guard(ask(up(1e-6)), knows(), limits).codes == {C.INCREMENT, C.MINIMUM}
+
+
+def test_long_text_is_cut():
+    [reason] = guard(ask("0123456789" * 3), knows(), LIMITS).reasons
+    assert reason.sentence == "The asked dose is text ('01234567890123456789'), not a number."
 
 
 def test_infusion_rates_per_hour():

@@ -16,7 +16,7 @@ spec = importlib.util.spec_from_file_location("safety_edges", Path(__file__).wit
 edges = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(edges)
 LIMITS = edges.LIMITS
-check = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+check = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 # A millionth of an increment: what the arithmetic of derived limits is forgiven.
 SLACK = {Kind.DOSE: 0.5e-6, Kind.RATE: 0.0625e-6}

@@ -55,7 +55,7 @@ mutate: $(READY)  ## mutation run over the guard
 	@$(BIN)/python benchmarks/mutate.py
 
 bench: warm  ## all benchmarks
-	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python "$$f"; done
+	@for f in simulation twin recommendation; do echo "== $$f"; $(BIN)/python benchmarks/$$f.py; done
 
 clean:  ## remove what was built and cached here (.venv stays)
 	@rm -rf build dist out *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

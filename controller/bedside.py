@@ -47,7 +47,7 @@ def context_of(therapy: Therapy, record: Record, predictions: Mapping[str, float
                 given.append(Given(kind=Kind.DOSE, amount=d.amount, unit=unit, time=d.time, duration=length))
     output = therapy.models[0].output(therapy.output)
     levels = [m for m in record.observed if m.output == therapy.output]
-    measurements = ()
+    measurements: tuple[Measurement, ...] = ()
     if levels:
         m = levels[-1]
         measurements = (Measurement(name=m.output, value=m.value, unit=output.unit, time=m.time),)

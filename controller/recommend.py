@@ -214,7 +214,7 @@ def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Opti
 
 def _pass(therapy: Therapy, record: Record, found: _Search, wanted: int) -> list[Candidate]:
     """The best ``wanted`` candidates that the guard lets pass unchanged, with its verdicts."""
-    kept = []
+    kept: list[Candidate] = []
     for rank in range(len(found.order)):
         c = found.candidate(rank)
         if not c.allowed or len(kept) == wanted:

@@ -92,7 +92,7 @@ def graph_of(name: str, arguments: list[ca.SX], out: ca.SX) -> Graph:
         else:
             raise NotImplementedError(f"CasADi operation {op} in '{name}' has no word in doseloop.pkpd.lanes")
     rows = tuple(a.numel() for a in arguments)
-    return Graph(name, tuple(steps), rows, out.numel())  # type: ignore[arg-type]
+    return Graph(name, tuple(steps), rows, out.numel())
 
 
 def _where(model: Model, function: Callable[..., Any], error: BaseException | None) -> tuple[str, int]:
@@ -174,8 +174,10 @@ def run(
 def _check_constants(
     model: Model, function: Callable[..., Any], name: str, inputs: list[ca.SX], out: list[ca.SX]
 ) -> None:
-    f = ca.Function(name, inputs, [ca.vertcat(*out)]) if out else None
-    for k in range(f.n_instructions() if f else 0):
+    if not out:
+        return
+    f = ca.Function(name, inputs, [ca.vertcat(*out)])
+    for k in range(f.n_instructions()):
         if f.instruction_id(k) == ca.OP_CONST and not math.isfinite(f.instruction_constant(k)):
             lines = _foreign_calls(function)
             file, head = _where(model, function, None)

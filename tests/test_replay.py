@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from doseloop import therapies
 from doseloop.controller import Outcome, recommend
 from doseloop.controller.saved import load, replay, save, to_dict

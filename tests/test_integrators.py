@@ -219,9 +219,9 @@ def test_a_model_may_ask_for_the_stiff_method():
     model = van_der_pol(1000.0, "stiff")
     assert Method().resolve(model, False) == drive.STIFF
     assert Method().resolve(PROBLEM, False) == drive.ADAPTIVE
-    begin = time.perf_counter()
+    begin = time.process_time()
     run(model, values(model), NOTHING, [700.0], Method())
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 # error control --------------------------------------------------------------------------------------------------------
@@ -331,9 +331,9 @@ def hostile(name):
 def test_a_solution_that_ends_is_a_status_and_never_a_hang(name, method):
     model = hostile(name)
     run_all(model, values(model), NOTHING, [0.01], method)  # compiled now, timed below
-    begin = time.perf_counter()
+    begin = time.process_time()
     Y, status = run_all(model, values(model), NOTHING, [0.5, 3.0, 5.0], method)
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
     assert status[0] in (drive.NOT_FINITE, drive.STEP_UNDERFLOW)
     assert not np.isfinite(Y[0, 1:]).any()
 
@@ -343,9 +343,9 @@ def test_a_solution_that_ends_is_a_status_and_never_a_hang(name, method):
 def test_parameters_that_are_no_numbers(method, bad):
     model = hostile("blow up")
     run_all(model, values(model), NOTHING, [0.01], method)
-    begin = time.perf_counter()
+    begin = time.process_time()
     Y, status = run_all(model, np.array([[0.1], [bad], [0.2]]), NOTHING, [0.5, 1.0], method)
-    assert time.perf_counter() - begin < 0.2  # one such draw among thousands costs no seconds
+    assert time.process_time() - begin < 0.2  # one such draw among thousands costs no seconds
     assert status[[0, 2]].tolist() == [0, 0]
     assert status[1] in (drive.NOT_FINITE, drive.STEP_UNDERFLOW)
     assert np.allclose(Y[[0, 2], :, 0], 1 / (1 - np.outer([0.1, 0.2], [0.5, 1.0])), rtol=1e-6)

@@ -21,6 +21,7 @@ from ..pkpd.system import system
 from ..safety import Decision, Verdict, guard, guard_regimen
 from ..therapies import Therapy
 from ..therapies.therapy import QUANTITIES
+from ..twin.diagnostics import diagnose
 from ..twin.forecast import Forecast, forecast
 from ..twin.posterior import Posterior
 from ..twin.sync import sync
@@ -45,6 +46,8 @@ class Options:
         around: how many increments to each side of the continuous optimum are tried.
         listed: how many candidates are returned.
         start: earliest time of the next dose (h); None: one interval after the last dose, now at the earliest.
+        verified: a person has checked levels that the twin finds implausible; without it such a newest level ends
+            without a dose.
     """
 
     seed: int = 0
@@ -54,6 +57,7 @@ class Options:
     around: int = 5
     listed: int = 5
     start: float | None = None
+    verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,23 @@ def _data_faults(therapy: Therapy, record: Record) -> list[str]:
     return [r.sentence for r in verdict.reasons if r.code.refuses]
 
 
+@dataclass(frozen=True)
+class _Doubts:
+    """Sentences about levels that do not fit: of the newest one if implausible (else empty), and of all others."""
+
+    newest: str
+    older: list[str]
+
+
+def _doubts(twin: Posterior) -> _Doubts:
+    if not twin.record.observed:
+        return _Doubts("", [])
+    odd = [r for r in diagnose(twin).readings if r.verdict != "consistent"]
+    last = twin.record.observed[-1].time
+    newest = [r.sentence for r in odd if r.measurement.time == last and r.verdict == "implausible"]
+    return _Doubts(newest[0] if newest else "", [r.sentence for r in odd if r.sentence not in newest[:1]])
+
+
 def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | None = None) -> Recommendation:
     """Recommend the next doses for one patient.
 
@@ -281,12 +302,16 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             return end(Outcome.DATA, faults, posterior=twin, forecast=nothing)
         if not twin.trusted:
             return end(Outcome.UNTRUSTED, twin.notes, posterior=twin, forecast=nothing)
+        doubts = _doubts(twin)
+        if doubts.newest and not options.verified:
+            return end(Outcome.DATA, [doubts.newest, *doubts.older], posterior=twin, forecast=nothing)
+        twin_notes = [*filter(None, [doubts.newest]), *doubts.older, *twin.notes]
         found = _search(therapy, twin, weight, options)
         hold, kept = found.hold, _pass(therapy, record, found, options.listed)
         more = {"posterior": twin, "plans": found.plans, "hold": hold}
         if not kept:
             listed = tuple(found.candidate(i) for i in range(min(options.listed, len(found.order))))
-            why = [_why_none(therapy, listed[0]), *twin.notes]
+            why = [_why_none(therapy, listed[0]), *twin_notes]
             return end(Outcome.HOLD, why, candidates=listed, forecast=nothing, **more)
         best = kept[0]
         if hold.utility >= best.utility:
@@ -296,7 +321,7 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             ]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
-        reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin.notes]
+        reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin_notes]
         return end(
             Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen,
             candidates=tuple(kept), forecast=coming, **more,

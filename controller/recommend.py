@@ -255,8 +255,9 @@ def _doubts(twin: Posterior) -> _Doubts:
         return _Doubts("", [])
     odd = [r for r in diagnose(twin).readings if r.verdict != "consistent"]
     last = twin.record.observed[-1].time
-    newest = [r.sentence for r in odd if r.measurement.time == last and r.verdict == "implausible"]
-    return _Doubts(newest[0] if newest else "", [r.sentence for r in odd if r.sentence not in newest[:1]])
+    newest = [r for r in odd if r.measurement.time == last and r.verdict == "implausible"][:1]
+    say = lambda r: f"A level is {r.sentence}."  # noqa: E731
+    return _Doubts(say(newest[0]) if newest else "", [say(r) for r in odd if r not in newest])
 
 
 def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | None = None) -> Recommendation:
@@ -317,7 +318,7 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         if hold.utility >= best.utility:
             why = [
                 f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.",
-                *twin.notes,
+                *twin_notes,
             ]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)

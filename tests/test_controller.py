@@ -239,6 +239,25 @@ def test_level_too_high_for_any_dose_is_a_hold(phenobarbital):
     assert "40 mg/L" in answer.sentence
 
 
+def test_newest_level_that_does_not_fit_gives_no_dose_until_checked(phenobarbital):
+    """A level a seventh of what is expected would call for more drug: believed only once somebody has checked it."""
+    record = infant((2.0, 17.3), (112.5, 4.0))
+    answer = recommend(phenobarbital, record)
+    assert answer.outcome is Outcome.DATA
+    assert answer.regimen is None
+    assert "implausible" in answer.sentence
+    assert "laboratory" in answer.sentence
+    checked = recommend(phenobarbital, record, Options(verified=True))
+    assert checked.outcome is Outcome.RECOMMENDED
+    assert any("implausible" in r for r in checked.reasons)
+
+
+def test_older_level_that_does_not_fit_is_said(phenobarbital):
+    answer = recommend(phenobarbital, infant((2.0, 17.3), (60.0, 2.0), (112.5, 31.0)))
+    assert answer.outcome is Outcome.RECOMMENDED
+    assert any("implausible" in r for r in answer.reasons)
+
+
 def test_missing_covariate_ends_in_words(phenobarbital):
     record = Record("x", (CovariateRow(0.0, {"weight": 1.4}),), Regimen(Infusion(25, 0, duration=0.1)), (), 5.0)
     answer = recommend(phenobarbital, record)

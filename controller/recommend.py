@@ -25,7 +25,7 @@ from ..twin.diagnostics import diagnose
 from ..twin.forecast import Forecast, forecast
 from ..twin.posterior import Posterior
 from ..twin.sync import sync
-from . import ocp
+from . import ocp, words
 from .bedside import asked_of, context_of
 from .outcome import Outcome
 from .provenance import provenance
@@ -312,92 +312,20 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         more = {"posterior": twin, "plans": found.plans, "hold": hold}
         if not kept:
             listed = tuple(found.candidate(i) for i in range(min(options.listed, len(found.order))))
-            why = [_why_none(therapy, listed[0]), *twin_notes]
+            why = [words.why_none(therapy, listed[0]), *twin_notes]
             return end(Outcome.HOLD, why, candidates=listed, forecast=nothing, **more)
         best = kept[0]
         if hold.utility >= best.utility:
             why = [
-                f"Without a dose {_chance(therapy, hold)}, with the best regimen {_chance(therapy, best)}.",
+                f"Without a dose {words.chance(therapy, hold)}, with the best regimen {words.chance(therapy, best)}.",
                 *twin_notes,
             ]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
         coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
-        reasons = [*_reasons(therapy, twin, best, hold, found.plans), *twin_notes]
+        reasons = [*words.reasons(therapy, twin, best, hold, found.plans), *twin_notes]
         return end(
-            Outcome.RECOMMENDED, reasons, sentence=_sentence(therapy, best), regimen=best.regimen,
+            Outcome.RECOMMENDED, reasons, sentence=words.sentence(therapy, best), regimen=best.regimen,
             candidates=tuple(kept), forecast=coming, **more,
         )  # fmt: skip
     except DoseloopError as error:
         return end(Outcome.FAILED, [str(p) for p in error.problems])
-
-
-def _amount(therapy: Therapy, candidate: Candidate) -> str:
-    """The regimen in words."""
-    unit, doses = therapy.action.unit, candidate.regimen.doses
-    length = doses[0].duration
-    over = f" over {length:g} h" if length else ""
-    first = f"{doses[0].amount:g} {unit}{over} at {doses[0].time:g} h"
-    rest = doses[1:]
-    if not rest:
-        return first
-    same = rest[0].amount == doses[0].amount
-    if same:
-        return f"{doses[0].amount:g} {unit}{over} every {candidate.interval:g} h from {doses[0].time:g} h on"
-    again = f" over {rest[0].duration:g} h" if rest[0].duration else ""
-    return f"{first}, then {rest[0].amount:g} {unit}{again} every {candidate.interval:g} h from {rest[0].time:g} h on"
-
-
-def _chance(therapy: Therapy, c: Candidate) -> str:
-    goal = therapy.goal
-    return (
-        f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
-    )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _sentence(therapy: Therapy, c: Candidate) -> str:
-    return f"Give {therapy.drug} {_amount(therapy, c)}: {_chance(therapy, c)}."
-
-
-def _why_none(therapy: Therapy, best: Candidate) -> str:
-    level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
-    over = [f"{n} has probability {p:.0%} (at most {level[n]:.0%})" for n, p in best.p_harm.items() if p > level[n]]
-    if over:
-        return f"Even with the least harmful regimen tried, {'; '.join(over)}."
-    return "The guard's limits let no practical regimen pass."
-
-
-def _reasons(
-    therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, ocp.Plan]
-) -> list[str]:
-    goal = therapy.goal
-    out = [
-        f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."
-    ]
-    levels = [m for m in twin.record.observed if m.output == therapy.output]
-    doses = sum(d.additional + 1 for d in twin.record.given.doses)
-    out.append(f"The twin rests on {_count(len(levels), 'level')} and {_count(doses, 'dose')}.")
-    if len(twin.parts) > 1:
-        weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
-        out.append(f"Rival models after the levels: {weights}.")
-    for name in dict.fromkeys([goal.quantity, "trough", "peak"]):
-        low, mid, high = best.bands[name]
-        unit = goal.unit if name == goal.quantity else therapy.models[0].output(therapy.output).unit
-        out.append(f"Expected {name}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
-    for harm in therapy.harms:
-        most = next(h.probability_max.value for h in therapy.limits.predicted if h.name == harm.name)
-        out.append(f"Probability of {harm.name}: {best.p_harm[harm.name]:.0%}, at most {most:.0%} is accepted.")
-    out.append(f"Without a dose, {_chance(therapy, hold)}.")
-    plan = plans[best.interval]
-    if plan.success:
-        amounts = ", ".join(f"{a:.3g}" for a in plan.amounts)
-        out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
-    else:
-        out.append(
-            f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range "
-            "were tried."
-        )
-    return out

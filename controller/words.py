@@ -1,0 +1,88 @@
+"""A recommendation in words that a clinician can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..therapies import Therapy
+from ..twin.posterior import Posterior
+from .ocp import Plan
+
+if TYPE_CHECKING:
+    from .recommend import Candidate
+
+__all__ = ["amount", "chance", "reasons", "sentence", "why_none"]
+
+
+def amount(therapy: Therapy, candidate: Candidate) -> str:
+    """The regimen in words."""
+    unit, doses = therapy.action.unit, candidate.regimen.doses
+    length = doses[0].duration
+    over = f" over {length:g} h" if length else ""
+    first = f"{doses[0].amount:g} {unit}{over} at {doses[0].time:g} h"
+    rest = doses[1:]
+    if not rest:
+        return first
+    same = rest[0].amount == doses[0].amount
+    if same:
+        return f"{doses[0].amount:g} {unit}{over} every {candidate.interval:g} h from {doses[0].time:g} h on"
+    again = f" over {rest[0].duration:g} h" if rest[0].duration else ""
+    return f"{first}, then {rest[0].amount:g} {unit}{again} every {candidate.interval:g} h from {rest[0].time:g} h on"
+
+
+def chance(therapy: Therapy, c: Candidate) -> str:
+    """Where the goal's quantity lies, and how likely."""
+    goal = therapy.goal
+    return (
+        f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
+    )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def sentence(therapy: Therapy, c: Candidate) -> str:
+    """The recommended regimen in one sentence."""
+    return f"Give {therapy.drug} {amount(therapy, c)}: {chance(therapy, c)}."
+
+
+def why_none(therapy: Therapy, best: Candidate) -> str:
+    """Why no regimen could be advised."""
+    level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
+    over = [f"{n} has probability {p:.0%} (at most {level[n]:.0%})" for n, p in best.p_harm.items() if p > level[n]]
+    if over:
+        return f"Even with the least harmful regimen tried, {'; '.join(over)}."
+    return "The guard's limits let no practical regimen pass."
+
+
+def reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, Plan]) -> list[str]:
+    """Goal, evidence, expected levels, risks and the alternative of giving nothing, a sentence each."""
+    goal = therapy.goal
+    out = [
+        f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."
+    ]
+    levels = [m for m in twin.record.observed if m.output == therapy.output]
+    doses = sum(d.additional + 1 for d in twin.record.given.doses)
+    out.append(f"The twin rests on {_count(len(levels), 'level')} and {_count(doses, 'dose')}.")
+    if len(twin.parts) > 1:
+        weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
+        out.append(f"Rival models after the levels: {weights}.")
+    for name in dict.fromkeys([goal.quantity, "trough", "peak"]):
+        low, mid, high = best.bands[name]
+        unit = goal.unit if name == goal.quantity else therapy.models[0].output(therapy.output).unit
+        out.append(f"Expected {name}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
+    for harm in therapy.harms:
+        most = next(h.probability_max.value for h in therapy.limits.predicted if h.name == harm.name)
+        out.append(f"Probability of {harm.name}: {best.p_harm[harm.name]:.0%}, at most {most:.0%} is accepted.")
+    out.append(f"Without a dose, {chance(therapy, hold)}.")
+    plan = plans[best.interval]
+    if plan.success:
+        amounts = ", ".join(f"{a:.3g}" for a in plan.amounts)
+        out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
+    else:
+        out.append(
+            f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range "
+            "were tried."
+        )
+    return out

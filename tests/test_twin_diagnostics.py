@@ -36,7 +36,10 @@ def test_left_out_as_fitted_without():
 
 
 def test_a_refit_where_reweighting_is_not_believed(monkeypatch):
-    p = posterior([PHENOBARBITAL, replace(PHENOBARBITAL, id="twin2")], LONGEST, prior_weights=[1, 3], draws=4000)
+    larger = [replace(q, value=q.value * (1.3 if q.name == "v" else 1)) for q in PHENOBARBITAL.parameters]
+    rival = replace(PHENOBARBITAL, id="rival", parameters=larger)
+    p = posterior([PHENOBARBITAL, rival], LONGEST, prior_weights=[1, 3], draws=4000)
+    assert abs(p.model_weights[0] - 0.25) > 0.05
     by_weights = diagnose(p).readings
     monkeypatch.setattr(diagnostics, "FEWEST", 1e9)
     by_refit = diagnose(p).readings

@@ -168,9 +168,9 @@ def test_repeats_and_changing_covariates_are_cut_at_the_level():
     """Creatinine rows and repeats of the dose after a level do not reach its prediction."""
     record = next(r for r in vancomycin_patients(20) if len(r.covariates) == 3 and r.observed[0].time < 15)
     early = walk_forward([VANCOMYCIN], [record]).predictions[0]
-    last = record.covariates[-1]
-    sick = CovariateRow(last.time, dict(last.dict) | {"scr": 9.0})
-    later = replace(record, covariates=(*record.covariates[:-1], sick))
+    sick = [CovariateRow(row.time, dict(row.dict) | {"scr": 9.0}) for row in record.covariates[1:]]
+    assert record.observed[0].time < sick[0].time
+    later = replace(record, covariates=(record.covariates[0], *sick))
     assert walk_forward([VANCOMYCIN], [later]).predictions[0] == early
     d = record.given.doses[0]
     given = 1 + int(record.observed[0].time // d.interval)

@@ -19,6 +19,7 @@ from .likelihood import LOG, kind_of, spread
 __all__ = ["Vpc", "plot_vpc", "vpc"]
 
 SEED_STEP = 1_000_003  # apart the seeds of neighbours: no two patients share their draws
+FEWEST = 5  # levels in a bin: percentiles of fewer say nothing
 
 
 def axes_for(where: Any, width: float, height: float, panels: int = 1) -> tuple[list[Any], Any]:
@@ -88,7 +89,7 @@ def _simulated(
 
 def _edges(t: np.ndarray, bins: int) -> np.ndarray:
     """Edges of bins with about equally many levels each, none narrower than a fiftieth of the range."""
-    wanted = np.quantile(t, np.linspace(0, 1, bins + 1))
+    wanted = np.quantile(t, np.linspace(0, 1, min(bins, max(1, len(t) // FEWEST)) + 1))
     least, kept = (wanted[-1] - wanted[0]) / 50, [wanted[0]]
     for edge in wanted[1:-1]:
         some = np.any((t >= kept[-1]) & (t < edge))
@@ -118,7 +119,7 @@ def vpc(
         records: the data set.
         output: which output; default the first one measured.
         corrected: bring levels to the typical prediction of their bin (Bergstrand and others 2011).
-        bins: at the most; fewer where levels crowd in time.
+        bins: at the most; fewer where levels crowd in time or are few (5 in a bin at least, on average).
         replicates: of the data set.
         seed: of the simulations.
 

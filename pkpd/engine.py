@@ -31,6 +31,7 @@ STATUS = {
     d.NOT_FINITE: "a prediction was not a finite number",
     d.STEP_UNDERFLOW: "the integrator could not reach the next event within its smallest step",
     d.QUEUE_FULL: "more doses were under way at once than room was made for",
+    d.NO_STEADY: "there is no steady state: the drug is not eliminated as fast as it is given",
     d.BAD_ROUTE: "a dose's bioavailability, lag, rate or duration is negative, zero or not a number",
 }
 

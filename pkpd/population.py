@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .drive import NO_STEADY, SEGMENT
 from .engine import Method, People, execute, make_plan
+from .errors import SolverError
 from .individuals import evaluate
 from .lanes import LANES
+from .regimen import Dose
 from .schedule import Schedule, pack
 from .steady import steady_states
 from .system import System
@@ -41,6 +44,8 @@ class Prepared:
         self.observations = np.array([s.observations for s in self.schedules])
         self.starts = np.array([s.start for s in self.schedules])
         self.steady = any(s.steady for s in self.schedules)
+        segments = [[row[3][6] for row in s.rows if row[3][0] == SEGMENT] for s in self.schedules]
+        self.last_segment = np.array([max(indices, default=0) for indices in segments])
 
     def run(
         self,
@@ -67,9 +72,14 @@ class Prepared:
         if schedule_of is None:
             one = len(self.schedules) == 1
             schedule_of = np.zeros(patients, dtype=np.int64) if one else np.arange(patients)
+        # the loop reads parameters by bare address: no segment may lie outside them
+        if (segment < 0).any() or (segment + self.last_segment[schedule_of] >= len(parameters)).any():
+            raise SolverError(
+                f"the run's parameters have {len(parameters)} rows; a patient's segments lie outside them"
+            )
         if x0 is None:
             x0 = starting_states(system, parameters[segment])
-        table, table_base = self._table(parameters, schedule_of, segment)
+        table, table_base, unsteady = self._table(parameters, schedule_of, segment)
         counts = self.observations[schedule_of]
         y_base = np.zeros(patients, dtype=np.int64)
         np.cumsum(counts[:-1], out=y_base[1:])
@@ -85,14 +95,16 @@ class Prepared:
             np.zeros(patients, dtype=np.int64),
         )
         Y, _, status = execute(self.plan, self.events, people, int(counts.sum()))
+        status[unsteady] = NO_STEADY
         return Y, status
 
     def _table(
         self, parameters: np.ndarray, schedule_of: np.ndarray, segment: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Steady states for every patient's steady-state doses, solved dose by dose for all who share it."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steady states for every patient's steady-state doses, dose by dose for all who share it, and who has none."""
+        none = np.zeros(len(segment), dtype=bool)
         if not self.steady:
-            return np.zeros((1, self.system.rows_x)), np.zeros(len(segment), dtype=np.int64)
+            return np.zeros((1, self.system.rows_x)), np.zeros(len(segment), dtype=np.int64), none
         counts = np.array([len(s.steady) for s in self.schedules])[schedule_of]
         base = np.zeros(len(segment), dtype=np.int64)
         np.cumsum(counts[:-1], out=base[1:])
@@ -102,5 +114,18 @@ class Prepared:
             for steady in s.steady:
                 if len(who):
                     rows = parameters[segment[who] + steady.segment]
-                    table[base[who] + steady.entry] = steady_states(self.system, self.method, steady.dose, rows)
-        return table, base
+                    found = _steady_or_nan(self.system, self.method, steady.dose, rows)
+                    none[who] |= np.isnan(found[:, 0])
+                    table[base[who] + steady.entry] = found
+        return table, base, none
+
+
+def _steady_or_nan(system: System, method: Method, dose: Dose, parameters: np.ndarray) -> np.ndarray:
+    """Steady states; NaN for people who have none, found by halving, so that one does not stop the others."""
+    try:
+        return steady_states(system, method, dose, parameters)
+    except SolverError:
+        if len(parameters) == 1:
+            return np.full((1, system.rows_x), np.nan)
+        half = len(parameters) // 2
+        return np.concatenate([_steady_or_nan(system, method, dose, p) for p in (parameters[:half], parameters[half:])])

@@ -91,18 +91,20 @@ class Schedule:
             past: how many earlier doses of a steady state may still be under way at its record.
         """
         # expanded: a reset and a steady state that replaces cancel the repeats then pending
-        for event in regimen.until(until).expanded().events:
+        events = regimen.until(until).expanded().events
+        # asked for by time, the level at a steady-state dose is its trough; in a file the order of the rows decides
+        early = {e.time for e in events if isinstance(e, Dose) and e.steady_state and not e.order}
+        for event in events:
+            if isinstance(event, Reset) or event.reset:
+                self._add(event.time, BEFORE - 2 if event.time in early else event.order, d.RESET)
             if isinstance(event, Reset):
-                self._add(event.time, event.order, d.RESET)
                 continue
-            if event.reset:
-                self._add(event.time, event.order, d.RESET)
             if event.steady_state:
                 segment = max(0, int(np.searchsorted(np.asarray(segment_at), event.time, side="right")) - 1)
                 entry = len(self.steady)
                 self.steady.append(SteadyState(event, entry, segment))
                 kind = d.SET_STATE if event.steady_state == 1 else d.ADD_STATE
-                self._add(event.time, event.order, kind, index=entry)
+                self._add(event.time, BEFORE - 1 if event.time in early else event.order, kind, index=entry)
                 for k in range(past, 0, -1):
                     if not event.constant:
                         self.dose(event, elapsed=k * event.interval)

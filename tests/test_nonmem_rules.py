@@ -13,6 +13,7 @@ from doseloop.pkpd.model import Route
 from doseloop.pkpd.population import Prepared
 from doseloop.pkpd.regimen import Bolus, Dose, Infusion, Oral, Regimen, Reset
 from doseloop.pkpd.schedule import Schedule
+from doseloop.pkpd.simulate import simulate
 from doseloop.pkpd.system import system
 from helpers_forms import Response, disposition, oral
 from helpers_pk import (
@@ -259,21 +260,30 @@ def test_every_patient_has_their_own_steady_state():
         same(y, superposed(arrivals, **q))
 
 
-def test_no_steady_state_is_an_error():
-    regimen = Regimen(Bolus(100.0, every=8.0, steady_state=True))
+def no_steady_state(model, p, regimen, times, method="exact"):
+    """A sound person, this one, a sound person: only this one has a status and no numbers."""
+    people = np.array([values(model), p, values(model)])
+    Y, status = run_all(model, people, regimen, times, method)
+    return status.tolist() == [0, drive.NO_STEADY, 0] and np.isnan(Y[1]).any() and np.isfinite(Y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize(
+    "dose", [Bolus(100.0, every=8.0, steady_state=True), Infusion(0.0, rate=5.0, steady_state=True)]
+)
+def test_no_steady_state_is_a_status_and_an_error(dose):
+    p = np.array(values(MODEL, cl=0.0))
+    assert no_steady_state(MODEL, p, Regimen(dose), TIMES)
     with pytest.raises(SolverError, match="there is no steady state"):
-        run(MODEL, values(MODEL, cl=0.0), regimen, TIMES)
-    constant = Regimen(Infusion(0.0, rate=5.0, steady_state=True))
-    with pytest.raises(SolverError, match="steady state"):
-        run(MODEL, values(MODEL, cl=0.0), constant, TIMES)
+        simulate(MODEL, p[None, :], Regimen(dose), TIMES)
 
 
 @pytest.mark.parametrize("dose", [240.5, 241.0, 300.0, 2000.0])
 def test_saturable_elimination_above_its_maximum_has_no_steady_state(dose):
     """Vmax 20 mg/h eliminates at most 240 mg in 12 h."""
     model = michaelis_menten_model()
-    with pytest.raises(SolverError, match="steady state"):
-        run(model, values(model), Regimen(Bolus(dose, every=12.0, steady_state=True)), [1.0], "adaptive")
+    regimen = Regimen(Bolus(dose, every=12.0, steady_state=True))
+    with pytest.raises(SolverError, match="there is no steady state"):
+        simulate(model, np.array(values(model))[None, :], regimen, [1.0])
 
 
 def test_saturable_elimination_just_below_its_maximum_has_one():
@@ -380,6 +390,17 @@ def test_an_observation_asked_for_by_time_is_before_a_dose_of_that_moment():
     got = simulated(Bolus(100.0, 0.0, every=6.0, times=4), times=t)
     same(got, superposed([(6.0 * k, 100.0, 0.0, "central") for k in range(3)], t))
     assert got[0] == 0.0
+
+
+def test_asked_for_by_time_a_level_at_a_steady_state_dose_is_its_trough():
+    """Also where a reset stands at the same moment; a level row before the dose's row sees what was there before."""
+    dose = Bolus(100.0, 2.0, every=8.0, times=2, steady_state=True)
+    for events in ([dose], [Reset(2.0), dose], [Bolus(30.0, 1.0), dose]):
+        at, later = run(MODEL, values(MODEL), Regimen(*events), [2.0, 10.0])
+        assert at > 0
+        assert at == pytest.approx(later, rel=1e-12)
+    row = Dose(2.0, 100.0, "iv", interval=8.0, steady_state=1, order=5)
+    assert run(MODEL, values(MODEL), [row], [2.0], orders=[4])[0] == 0.0
 
 
 def test_in_a_record_the_order_of_rows_decides():

@@ -236,6 +236,8 @@ def posterior(
         )
     parts = tuple(_one(m, record, draws, seed) for m in models)
     prior = np.ones(len(models)) if prior_weights is None else np.asarray(prior_weights, dtype=float)
-    log_w = np.log(prior / prior.sum()) + np.array([p.log_evidence for p in parts])
+    evidence = np.array([p.log_evidence for p in parts])
+    # where no model has any evidence at all (its draws are then marked as untrusted) the prior weights stand
+    log_w = np.log(prior / prior.sum()) + (evidence if np.isfinite(evidence).any() else 0.0)
     w = np.exp(log_w - log_w.max())
     return Posterior(record, parts, w / w.sum(), seed)

@@ -395,6 +395,16 @@ SENTENCES = [
         "100 mg of the 100 asked. The asked dose of 100.00000000000001 mg is over 100 mg, the largest single dose.",
     ),
     (
+        ask(123.456),
+        knows(weight=110.0),
+        "100 mg of the 123.456 asked. The asked dose of 123.5 mg is over 100 mg, the largest single dose. The asked dose of 123.5 mg is over 120 mg, the most that may run in over 1 h (2 mg/min). The asked dose of 123.5 mg is over 120 mg, what is left of 120 mg in 2 h after 0 mg.",
+    ),
+    (
+        ask(100.000012345),
+        knows(),
+        "100 mg of the 100 asked. The asked dose of 100.00001 mg is over 100 mg, the largest single dose.",
+    ),
+    (
         ask(100.00001),
         knows(),
         "100 mg of the 100 asked. The asked dose of 100.00001 mg is over 100 mg, the largest single dose.",

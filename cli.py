@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,7 @@ def _recommend(args: argparse.Namespace) -> int:
     from .pkpd.typed import Problems, read_time, read_units, writable
 
     problems = Problems()
-    therapy, record, start, out = None, None, None, None
-    units: dict[str, str] = {}
+    therapy, record, start, out, units = None, None, None, None, {}
     with problems.collect():
         therapy = therapies.load(args.therapy)
     with problems.collect():
@@ -201,11 +201,13 @@ def _save(answer: Recommendation, out: Path, name: str) -> list[Path]:
 def _replay(args: argparse.Namespace) -> int:
     from .controller.report import CONFIRM
     from .controller.saved import replay
+    from .pkpd.text import paragraph
 
     with _compiling():
         result = replay(args.file)
     print("\n".join([result.sentence, *(f"  {line}" for line in result.differences)]))
-    print(f"\n{result.again.therapy.purpose}\n→ {result.again.sentence}\n  {CONFIRM}")
+    told = [paragraph(result.again.therapy.purpose), "", paragraph(result.again.sentence, "→ ", "  "), f"  {CONFIRM}"]
+    print("\n".join(["", *told]))
     return OK if result.identical else DIFFERS
 
 
@@ -215,6 +217,7 @@ def _validate(args: argparse.Namespace) -> int:
     from . import example, therapies
     from .controller.report import CONFIRM
     from .pkpd.nonmem import read
+    from .pkpd.text import paragraph
     from .pkpd.typed import Problems, plain, read_units, writable
     from .twin.validate import plot_predicted_vs_observed, plot_vpc, walk_forward
 
@@ -227,15 +230,15 @@ def _validate(args: argparse.Namespace) -> int:
     if args.draws < 100 or args.seed < 0:
         problems.found.append(f"--draws {args.draws} --seed {args.seed}: 100 draws or more, a seed of 0 or more")
     problems.done()
-    start, shared = time.perf_counter(), {"output": therapy.output, "prior_weights": therapy.prior_weights}
+    start = time.perf_counter()
+    shared: dict[str, Any] = {"output": therapy.output, "prior_weights": therapy.prior_weights}
     with _compiling(), tqdm(total=len(records), unit="patient", file=sys.stderr, disable=None) as bar:
         result = walk_forward(
             therapy.models, records, draws=args.draws, seed=args.seed,
             progress=lambda done, of: bar.update(done - bar.n), **shared,
         )  # fmt: skip
-    print(therapy.purpose)
-    print(f"\nEach level predicted before it was measured, {len(records)} patients ({', '.join(result.models)})\n")
-    print(result.table())
+    head = f"Each level predicted before it was measured, {len(records)} patients ({', '.join(result.models)})"
+    print(f"{paragraph(therapy.purpose)}\n\n{paragraph(head)}\n\n{result.table()}")
     files = [out / f"validate-{therapy.id}{end}" for end in (".png", "-vpc.png", ".json")]
     plot_predicted_vs_observed(result, files[0])
     plot_vpc(therapy.models, records, files[1], seed=args.seed, **shared)
@@ -300,14 +303,16 @@ def _warm(args: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    plain = argparse.RawDescriptionHelpFormatter
+    plain: Any = partial(argparse.RawDescriptionHelpFormatter, max_help_position=30)
     title = "A treatment digital twin for drug dosing: from doses and levels to the next dose, with reasons."
     top = argparse.ArgumentParser(prog="doseloop", formatter_class=plain, epilog=EPILOG, description=title)
     top.add_argument("--version", action="version", version=f"doseloop {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str, examples: str = "") -> Any:
-        made = commands.add_parser(name, help=text, description=text + ".", epilog=examples, formatter_class=plain)
+        made = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=examples, formatter_class=plain
+        )
         made.set_defaults(run=run)
         return made.add_argument
 
@@ -320,11 +325,9 @@ def _parser() -> argparse.ArgumentParser:
     add = command("models", _models, "every model: drug, citation, states, parameters with units and source")
     add("id", nargs="?", metavar="ID", help="one model only")
     add("--json", action="store_true", help="as JSON")
-
     add = command("therapies", _therapies, "every therapy: purpose, goal, harms, limits with their sources")
     add("id", nargs="?", metavar="ID", help="one therapy only")
     add("--json", action="store_true", help="as JSON")
-
     add = command("simulate", _simulate, "a model under a regimen: a table and a plot", SIMULATE)
     add("model", metavar="MODEL", help=model)
     add("--dose", action="append", required=True, metavar="TEXT", help="what is given; may be repeated")
@@ -350,7 +353,6 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("replay", _replay, "make a saved recommendation again: identical, or what differs (exit code 4)")
     add("file", metavar="FILE.json", help="what recommend or demo wrote")
-
     add = command("validate", _validate, "predict each level before it was measured: table, plots, JSON", VALIDATE)
     add("therapy", metavar="THERAPY", help=therapy)
     add("--data", metavar="FILE.csv", help="patients' table (default: the data that ship with the therapy)")
@@ -360,9 +362,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", **folder)
 
     add = command("demo", _demo, "recommend for a real phenobarbital infant: plot and JSON")
-    add("--id", default="1", metavar="ID", help="which of the 59 infants (default: 1)")
+    add("--id", default="32", metavar="ID", help="which of the 59 infants (default: 32)")
     add("--out", **folder)
-
     command("warm", _warm, "compile the loops and the kernels of all models, once per machine")
     # fmt: on
     return top

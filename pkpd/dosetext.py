@@ -27,7 +27,8 @@ ACCEPTED = """A dose is AMOUNT [ROUTE] [over TIME | rate RATE] [at TIME] [every 
   1200 mg iv rate 50 mg/h"""
 
 _NUMBER = r"(?P<n>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)"
-_UNIT = r"\s*(?P<u>(?!x\s*\d)[a-zµμ%][a-zµμ%/^0-9]*)?"
+_WORDS = "oral|iv|sc|im|po|every|over|rate|at|from|for|daily|once|steady|bolus|infusion|doses?|times"
+_UNIT = rf"\s*(?P<u>(?!x\s*\d|(?:{_WORDS})\b)[a-zµμ%][a-zµμ%/^0-9]*)?"
 # in this order: the first that matches takes its piece of the text
 _RULES = tuple(
     (name, re.compile(pattern, re.IGNORECASE))

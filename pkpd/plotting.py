@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure: Any = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
     return figure
@@ -109,7 +109,7 @@ def dose_panel(ax: Any, groups: Sequence[Given], unit: str, low: float, high: fl
     least = 0.006 * (high - low)
     notes, handles = [], []
     for group in groups:
-        style = (
+        style: dict[str, Any] = (
             {"facecolor": "white", "edgecolor": BLUE, "hatch": "//////"}
             if group.planned
             else {"facecolor": "#555555", "edgecolor": "#333333"}
@@ -129,10 +129,10 @@ def dose_panel(ax: Any, groups: Sequence[Given], unit: str, low: float, high: fl
     ax.set_ylabel(f"dose ({unit})")
     ax.set_ylim(0, 1.55 * top)
     ax.set_xlim(low, high)
-    if handles:
+    if len(groups) > 1 and handles:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.005, 1.05), fontsize=8, frameon=False,
                   handlelength=1.3, borderaxespad=0.2)  # fmt: skip
-    else:
+    if not handles:
         ax.text(0.5, 0.5, "no doses", transform=ax.transAxes, ha="center", va="center", color=GREY, fontsize=8.5)
     from matplotlib.ticker import MaxNLocator
 

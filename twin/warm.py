@@ -66,7 +66,7 @@ class Watch:
     def _begin(self, event: Any) -> None:
         if self._depth == 0:
             self._start = time.perf_counter()
-            self.say(f"compiling the loop '{_name(event)}' (once per machine, up to a minute) …")
+            self.say(f"compiling the loop '{_name(event)}' (once per machine) …")
         self._depth += 1
 
     def _end(self, event: Any) -> None:
@@ -88,8 +88,13 @@ class Watch:
     def sentence(self) -> str:
         """What was compiled, in words."""
         if not self.loops and not self.kernels:
-            return f"nothing to compile: {self.cached} kernels from the cache"
-        return f"compiled {self.loops} loops and {self.kernels} kernels in {self.seconds:.1f} s, once per machine"
+            return f"nothing to compile, {_count(self.cached, 'kernel')} from the cache"
+        what = " and ".join(_count(n, w) for n, w in ((self.loops, "loop"), (self.kernels, "kernel")) if n)
+        return f"{what} compiled in {self.seconds:.1f} s, once per machine"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _name(event: Any) -> str:

@@ -55,8 +55,8 @@ def _side_labels(ax: Any, labels: Sequence[tuple[float, str, str]], legend: bool
     low, high = ax.get_ylim()
     line = fontsize * 1.35 / 72 * ax.figure.dpi / ax.bbox.height  # of one line, in axes' height
     placed: list[tuple[float, float]] = []
-    if legend:
-        entries = len(ax.get_legend_handles_labels()[0])
+    entries = len(ax.get_legend_handles_labels()[0]) if legend else 0
+    if entries:
         ax.legend(loc="lower left", bbox_to_anchor=(1.005, -0.02), fontsize=fontsize, frameon=False, handlelength=1.3,
                   borderaxespad=0.2)  # fmt: skip
         placed.append((0.6 * line * entries, 1.3 * line * entries))

@@ -98,6 +98,17 @@ def test_labels_do_not_lie_on_each_other(answer, figures, tmp_path):
         assert overlapping(boxes(ax)) == []
 
 
+def test_labels_of_near_limits_are_set_apart():
+    ax = new_figure(8, 3).add_subplot()
+    ax.set_ylim(0, 10)
+    ax.plot([1], [1], label="median")
+    plotting._side_labels(
+        ax, [(5.0, "one\nof two lines", "k"), (5.0, "another", "k"), (5.2, "third", "k")], legend=True
+    )
+    ax.figure.draw_without_rendering()
+    assert overlapping(boxes(ax)) == []
+
+
 def test_a_level_below_the_limit_is_an_open_triangle(therapy, infant, figures, tmp_path):
     low = dl.Measurement(1.0, "concentration", 5.0, 5.0, True)
     record = replace(infant, observed=(low, *infant.observed))
@@ -117,12 +128,16 @@ def test_without_a_dose_the_forecast_is_still_drawn(therapy, infant, figures, tm
     assert level.get_xlim()[1] > infant.now + 500
 
 
-def test_without_a_posterior_facts_and_limits_are_drawn(therapy, answer, figures, tmp_path):
-    bare = replace(answer, posterior=None, forecast=None, regimen=None, candidates=(), outcome=dl.Outcome.FAILED)
+def test_without_a_posterior_facts_and_limits_are_drawn(infant, answer, figures, tmp_path):
+    nothing = replace(infant, observed=(), given=dl.Regimen())
+    bare = replace(
+        answer, record=nothing, posterior=None, forecast=None, regimen=None, candidates=(), outcome=dl.Outcome.FAILED
+    )
     dl.plot_recommendation(bare, tmp_path / "a.png")
     level = figures[0].axes[0]
     assert flat(level) == [15, 40, 50]
     assert "band" not in texts(level)
+    assert "no doses" in texts(figures[0].axes[1])
 
 
 def test_exposure_has_a_panel_of_its_own(figures, tmp_path):
@@ -173,13 +188,13 @@ def test_trajectory_of_one_is_a_line_of_many_a_band(model):
 
 
 def test_dose_labels_are_set_apart_or_left_out(tmp_path):
-    crowd = dl.Regimen(*[dl.Bolus(10 + i % 7, 3.0 * i) for i in range(60)])
+    crowd = dl.Regimen(*[dl.Bolus(100 + i % 7, i) for i in range(200)])
     figure = new_figure(8, 2)
     ax = figure.add_subplot()
     dose_panel(ax, [Given(crowd, "given")], "mg", 0, 200)
     save(figure, tmp_path / "d.png")
     found = boxes(ax)
-    assert len(found) > 10
+    assert 10 < len(found) < 150
     assert overlapping(found) == []
     assert all(b.y1 <= ax.bbox.y1 + 1 for b in found)
 

@@ -30,7 +30,7 @@ import time; start = time.perf_counter()
 import doseloop as dl
 imported = time.perf_counter()
 therapy = dl.therapies.load("phenobarbital")
-infant = dl.read(therapy.example_path(), therapy.layout)[0]
+infant = dl.example(therapy)[0]
 answer = dl.recommend(therapy, infant)
 assert answer.regimen is not None
 print(imported - start, time.perf_counter() - start)
@@ -88,7 +88,7 @@ def main() -> None:
     for name in ("phenobarbital", "vancomycin"):
         therapy = dl.therapies.load(name)
         if name == "phenobarbital":
-            record = dl.read(therapy.example_path(), therapy.layout)[0]
+            record = dl.example(therapy)[0]
         else:
             record = vancomycin_record(0, therapy.models[0])
         s = rounds({"r": lambda t=therapy, r=record: dl.recommend(t, r)}, args.rounds)["r"]

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     therapy = dl.therapies.load("phenobarbital")
-    infants = dl.read(therapy.example_path(), therapy.layout)
+    infants = dl.example(therapy)
     goti, mm = models.load("vancomycin_adult_goti2018"), models.load("phenytoin_adult_grasela1983")
     adults = [vancomycin_record(i, goti) for i in range(60)]
     results = {

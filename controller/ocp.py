@@ -25,7 +25,7 @@ import numpy as np
 
 from ..pkpd.regimen import Regimen
 from ..safety import Unlimited
-from .situation import Course, Drawn, Grid, courses, quantity
+from .situation import Course, Drawn, Grid, Units, courses, quantity
 
 __all__ = ["Plan", "along_horizon", "solve"]
 
@@ -62,24 +62,17 @@ def _conic(
     return ca.conic("doses", SOLVER, {"h": h, "a": a}, quiet), h, np.lexsort((row, column)), a
 
 
-def _linear(grid: Grid, drawn: Drawn, base: Course, unit: float, at: np.ndarray | None) -> tuple[Course, Course]:
-    """Course at the point of expansion, and slope with respect to each dose (per unit amount)."""
-    action, weight, output = grid.therapy.action, grid.weight, grid.therapy.output
-    if at is None:
-        alone = [grid.therapy.action.dose(unit, float(t), weight) for t in grid.starts]
-        own = courses(drawn, output, grid.record, [Regimen(d) for d in alone], grid.times, history=False)
-        return base, Course(own.levels / unit, own.integrals / unit)
+def _slopes(grid: Grid, drawn: Drawn, unit: float, at: np.ndarray) -> tuple[Course, Course]:
+    """Nonlinear models: course of the amounts ``at``, and slope with respect to each (per unit amount)."""
+    action, weight = grid.therapy.action, grid.weight
     step = 1e-4 * unit
     whole = lambda amounts: Regimen(  # noqa: E731
         *[action.dose(float(a), float(t), weight) for a, t in zip(amounts, grid.starts) if a > 0]
     )
     shifted = [at + step * e for e in np.eye(len(at))]
-    c = courses(drawn, output, grid.record, [whole(v) for v in [at, *shifted]], grid.times)
-    slopes = Course(
-        (c.levels[:, 1:] - c.levels[:, :1]) / step,
-        (c.integrals[:, 1:] - c.integrals[:, :1]) / step,
-    )
-    return c.pick([0]), slopes
+    c = courses(drawn, grid.therapy.output, grid.record, [whole(v) for v in [at, *shifted]], grid.times)
+    slope = lambda v: (v[:, 1:] - v[:, :1]) / step  # noqa: E731
+    return c.pick([0]), Course(slope(c.levels), slope(c.integrals))
 
 
 def along_horizon(name: str, course: Course, grid: Grid) -> np.ndarray:
@@ -174,22 +167,28 @@ def _problem(grid: Grid, point: Course, slope: Course, origin: np.ndarray, most:
     return H, g, A, low, high, float(r @ r / (S * pieces))
 
 
-def solve(grid: Grid, drawn: Drawn, base: Course, linear: bool, stop: Callable[[], bool] = lambda: False) -> Plan:
+def solve(
+    grid: Grid, drawn: Drawn, base: Course, units: Units | None, stop: Callable[[], bool] = lambda: False
+) -> Plan:
     """The continuous optimum for one interval.
 
     Args:
         grid: dose times and horizon; ``base`` the course without further doses at its times.
         drawn: posterior draws of equal weight.
-        linear: whether every model is linear in its states.
+        units: courses of unit doses where every model is linear, None otherwise.
         stop: asked before each further round of a nonlinear problem (a deadline).
     """
     amounts = grid.therapy.action.amounts(grid.weight)
     most, N = float(amounts[-1]), len(grid.starts)
+    linear = units is not None
     d = np.zeros(N) if linear else np.full(N, 0.25 * most)
     plan = Plan(d, np.inf, False, False, SOLVER)
     for _ in range(1 if linear else 12):
-        point, slope = _linear(grid, drawn, base, most, None if linear else d)
-        H, g, A, low, high, constant = _problem(grid, point, slope, np.zeros(N) if linear else d, most)
+        if units is not None:
+            point, slope = base, grid.spread(units, grid.length(most))
+        else:
+            point, slope = _slopes(grid, drawn, most, d)
+        H, g, A, low, high, constant = _problem(grid, point, slope, d, most)
         row, column = (np.concatenate(v).astype(np.int64) for v in (A.row, A.column))
         solver, h, order, a = _conic(len(g), N, row.tobytes(), column.tobytes(), A.count)
         # the auxiliary variables get a speck of curvature: some solvers want a definite matrix

@@ -17,7 +17,6 @@ import numpy as np
 from ..pkpd.errors import DoseloopError
 from ..pkpd.record import Record
 from ..pkpd.regimen import Regimen
-from ..pkpd.system import system
 from ..safety import Decision, Verdict, guard, guard_regimen
 from ..therapies import Therapy
 from ..therapies.therapy import QUANTITIES
@@ -29,7 +28,7 @@ from . import ocp, words
 from .bedside import asked_of, context_of
 from .outcome import Outcome
 from .provenance import provenance
-from .situation import Course, Grid, courses, quantity
+from .situation import Course, Grid, courses, linear, quantity, unit_courses
 
 __all__ = ["Candidate", "Options", "Recommendation", "recommend"]
 
@@ -187,15 +186,21 @@ class _Search:
 def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Options) -> _Search:
     record, action = posterior.record, therapy.action
     drawn, few = posterior.equal_draws(options.plan_draws), posterior.equal_draws(options.ocp_draws)
-    linear = all(system(p.model).linear for p, _ in drawn)
+    grids = [Grid.of(therapy, record, weight, interval, options.start) for interval in action.intervals]
+    units = units_few = None
+    if linear(drawn):
+        lags = np.unique(np.concatenate([g.lags() for g in grids]))
+        lengths = sorted({action.duration(a, weight) for a in action.amounts(weight)})
+        units = unit_courses(drawn, therapy, record, lengths, lags)
+        units_few = unit_courses(few, therapy, record, [grids[0].length(action.amounts(weight)[-1])], lags)
     judged: list[_Judged] = []
     plans: dict[float, ocp.Plan] = {}
     hold: Candidate | None = None
-    for interval in action.intervals:
-        grid = Grid.of(therapy, record, weight, interval, options.start)
+    for grid in grids:
+        interval = grid.interval
         base = courses(drawn, therapy.output, record, [Regimen()], grid.times)
         base_few = courses(few, therapy.output, record, [Regimen()], grid.times)
-        plan = plans[interval] = ocp.solve(grid, few, base_few, linear)
+        plan = plans[interval] = ocp.solve(grid, few, base_few, units_few)
         amounts = action.amounts(weight)
         first = plan.amounts[0] if plan.success else amounts[len(amounts) // 2]
         rest = plan.amounts[1:].mean() if plan.success and len(plan.amounts) > 1 else first
@@ -207,7 +212,7 @@ def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Opti
             pairs = [(b, b) for b in rests if b]
         if len(grid.starts) == 1:
             pairs = sorted({(a, a) for a, _ in pairs if a})
-        judged.append(_judge(therapy, grid, pairs, grid.evaluate(drawn, pairs, base), action.intervals[0]))
+        judged.append(_judge(therapy, grid, pairs, grid.evaluate(drawn, pairs, base, units), action.intervals[0]))
         if hold is None:
             hold = _judge(therapy, grid, [None], base, interval).candidate(0)
     assert hold is not None

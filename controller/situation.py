@@ -1,7 +1,7 @@
 """The decision as numbers: when doses could start, which amounts, and what the draws say would follow.
 
 For linear models every regimen's course is the sum of the course without further doses and of each dose's own; the
-simulator is run once for each distinct dose and the grid of regimens is summed exactly. Others are simulated whole.
+simulator is run once for each infusion length, and the grid of regimens is summed exactly. Others are simulated whole.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..pkpd.engine import STATUS
+from ..pkpd.engine import STATUS, Method
 from ..pkpd.errors import SolverError
+from ..pkpd.population import Prepared
 from ..pkpd.record import Record
 from ..pkpd.regimen import Dose, Regimen
+from ..pkpd.schedule import Schedule
 from ..pkpd.system import system
 from ..therapies import Therapy
 from ..twin.cohort import Cohort
 from ..twin.layout import lay_out
 from ..twin.posterior import ModelPosterior
 
-__all__ = ["Course", "Grid", "courses", "quantity"]
+__all__ = ["Course", "Grid", "Units", "courses", "linear", "quantity", "unit_courses"]
 
 Drawn = list[tuple[ModelPosterior, np.ndarray]]
 
@@ -33,35 +35,25 @@ class Course:
     levels: np.ndarray
     integrals: np.ndarray
 
-    def plus(self, other: Course) -> Course:
-        """Sum of two courses (linear models)."""
-        return Course(self.levels + other.levels, self.integrals + other.integrals)
-
-    def times(self, amounts: np.ndarray) -> Course:
-        """Each regimen's course times its amount (linear models)."""
-        return Course(self.levels * amounts[:, None], self.integrals * amounts[:, None])
-
     def pick(self, which: np.ndarray | Sequence[int]) -> Course:
         """The courses of some of the regimens."""
         return Course(self.levels[:, which], self.integrals[:, which])
 
 
-def courses(
-    drawn: Drawn, output: str, record: Record, futures: Sequence[Regimen], times: np.ndarray, history: bool = True
-) -> Course:
+def courses(drawn: Drawn, output: str, record: Record, futures: Sequence[Regimen], times: np.ndarray) -> Course:
     """What would follow each of the futures, for each draw.
 
     Args:
         drawn: draws by model, all of equal weight.
         output: name of the output.
-        record: the patient's facts; without ``history`` its doses are left out (a dose's own course).
+        record: the patient's facts.
         futures: doses to come.
         times: ascending.
 
     Raises:
         SolverError: a simulation that failed.
     """
-    bare = replace(record, observed=(), given=record.given if history else Regimen())
+    bare = replace(record, observed=())
     levels, sums = [], []
     for part, eta in drawn:
         column, ny = part.model.names("outputs").index(output), len(part.model.outputs)
@@ -129,24 +121,96 @@ class Grid:
         amounts = [first] + [rest] * (len(self.starts) - 1)
         return Regimen(*[action.dose(a, float(t), self.weight) for a, t in zip(amounts, self.starts) if a > 0])
 
-    def evaluate(self, drawn: Drawn, pairs: Sequence[tuple[float, float]], base: Course) -> Course:
-        """Courses of the regimens (first, rest) of ``pairs``; ``base`` is the course without further doses."""
+    def lags(self) -> np.ndarray:
+        """Every time since a dose that is looked at, ascending."""
+        since = self.times[:, None] - self.starts[None, :]
+        return np.unique(since[since >= 0])
+
+    def spread(self, units: Units, length: float) -> Course:
+        """Course of a unit dose of this length at each of the starts, (draws, starts, times)."""
+        since = self.times[None, :] - self.starts[:, None]
+        at = np.searchsorted(units.lags, np.maximum(since, 0.0))
+        i = units.lengths.index(length)
+        seen = since >= 0
+        return Course(np.where(seen, units.levels[:, i][:, at], 0.0), np.where(seen, units.integrals[:, i][:, at], 0.0))
+
+    def length(self, amount: float) -> float:
+        """Infusion time of an amount (0: at once)."""
+        return self.therapy.action.duration(amount, self.weight)
+
+    def evaluate(
+        self, drawn: Drawn, pairs: Sequence[tuple[float, float]], base: Course, units: Units | None = None
+    ) -> Course:
+        """Courses of the regimens (first, rest) of ``pairs``; ``base`` is the course without further doses.
+
+        Args:
+            units: the courses of unit doses, for linear models; None where they are not known yet or do not exist.
+        """
         output = self.therapy.output
-        linear = all(system(part.model).linear for part, _ in drawn)
-        if not linear:
+        if not linear(drawn):
             return courses(drawn, output, self.record, [self.regimen(a, b) for a, b in pairs], self.times)
-        # a dose's course is its amount times that of one unit given over the same time
-        action, weight = self.therapy.action, self.weight
-        length = lambda amount: action.duration(amount, weight) if amount else 0.0  # noqa: E731
-        lengths = sorted({length(v) for pair in pairs for v in pair if v})
-        units: list[Regimen] = []
-        for slot in (self.starts[:1], self.starts[1:]):
-            units += [Regimen(*[_unit(action.route, float(t), d) for t in slot]) for d in lengths]
-        own = courses(drawn, output, self.record, units, self.times, history=False)
+        lengths = sorted({self.length(v) for pair in pairs for v in pair if v})
+        if units is None:
+            units = unit_courses(drawn, self.therapy, self.record, lengths, self.lags())
+        first, rest = [], []
+        for d in lengths:
+            each = self.spread(units, d)
+            first.append((each.levels[:, 0], each.integrals[:, 0]))
+            rest.append((each.levels[:, 1:].sum(axis=1), each.integrals[:, 1:].sum(axis=1)))
+        i = [lengths.index(self.length(a)) if a else 0 for a, _ in pairs]
+        k = [lengths.index(self.length(b)) if b else 0 for _, b in pairs]
         amounts = np.array(pairs)
-        i = [lengths.index(length(a)) if a else 0 for a, _ in pairs]
-        k = [len(lengths) + lengths.index(length(b)) if b else len(lengths) for _, b in pairs]
-        return own.pick(i).times(amounts[:, 0]).plus(own.pick(k).times(amounts[:, 1])).plus(base)
+        own = [
+            np.stack([f[j] for f in first], axis=1)[:, i] * amounts[:, 0, None]
+            + np.stack([r[j] for r in rest], axis=1)[:, k] * amounts[:, 1, None]
+            for j in (0, 1)
+        ]
+        return Course(base.levels + own[0], base.integrals + own[1])
+
+
+@dataclass(frozen=True)
+class Units:
+    """Courses of one unit of drug, by infusion length and time since its start: (draws, lengths, lags)."""
+
+    lengths: list[float]
+    lags: np.ndarray
+    levels: np.ndarray
+    integrals: np.ndarray
+
+
+def linear(drawn: Drawn) -> bool:
+    """Whether every model is linear in its states: courses of doses then add up."""
+    return all(system(part.model).linear for part, _ in drawn)
+
+
+def unit_courses(drawn: Drawn, therapy: Therapy, record: Record, lengths: Sequence[float], lags: np.ndarray) -> Units:
+    """Courses of one unit of drug given alone, for each draw and infusion length (linear models).
+
+    A record holds nothing later than now, so that a patient's parameters no longer change: a dose's course depends on
+    the time since it was given alone.
+    """
+    levels, sums = [], []
+    for part, eta in drawn:
+        model, names = part.model, part.model.names("outputs")
+        layout = lay_out(model, replace(record, observed=(), given=Regimen()))
+        points = Cohort([layout]).points(np.zeros(len(eta), dtype=np.int64))
+        p = points.fill(eta).reshape(len(eta), len(layout.occasion), -1)[:, -1]
+        schedules = []
+        for d in lengths:
+            schedule = Schedule(model, 0.0)
+            schedule.observe(lags)
+            schedule.regimen(Regimen(_unit(therapy.action.route, 0.0, d)), float(lags[-1]))
+            schedules.append(schedule)
+        who = np.repeat(np.arange(len(lengths)), len(eta))
+        prepared = Prepared(system(model, integrals=True), schedules, Method())
+        Y, status = prepared.run(np.tile(p, (len(lengths), 1)), schedule_of=who)
+        if status.any():
+            raise SolverError(f"model '{model.id}': {STATUS[int(status[status > 0][0])]}")
+        Y = Y.reshape(len(lengths), len(eta), len(lags), -1).transpose(1, 0, 2, 3)
+        column = names.index(therapy.output)
+        levels.append(Y[..., column])
+        sums.append(Y[..., len(names) + column])
+    return Units(list(lengths), lags, np.concatenate(levels), np.concatenate(sums))
 
 
 def _unit(route: str, time: float, duration: float) -> Dose:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from doseloop import therapies
 from doseloop.controller import Options, Outcome, recommend
-from doseloop.controller.situation import Grid, courses, quantity
+from doseloop.controller.situation import Grid, courses, quantity, unit_courses
 from doseloop.pkpd.errors import SolverError
 from doseloop.pkpd.record import CovariateRow, Measurement, Record
 from doseloop.pkpd.regimen import Infusion, Regimen
@@ -50,6 +50,11 @@ def problem(therapy, record, interval, draws=40):
     return grid, drawn, courses(drawn, therapy.output, record, [Regimen()], grid.times)
 
 
+def units_of(therapy, grid, drawn):
+    most = therapy.action.amounts(grid.weight)[-1]
+    return unit_courses(drawn, therapy, grid.record, [grid.length(most)], grid.lags())
+
+
 def objective_of(therapy, grid, drawn, amounts):
     """The objective by simulating the whole regimen, without the controller's matrices."""
     regimen = Regimen(
@@ -71,7 +76,7 @@ def test_optimum_is_that_of_an_independent_minimiser(vancomycin):
     """Without active harms, SciPy on the simulated objective finds the same optimum."""
     therapy = replace(vancomycin, harms=())
     grid, drawn, base = problem(therapy, adult((14.6, 31.0), (35.5, 18.4)), 12.0)
-    plan = ocp.solve(grid, drawn, base, linear=True)
+    plan = ocp.solve(grid, drawn, base, units_of(grid.therapy, grid, drawn))
     most = therapy.action.amounts(82.0)[-1]
     found = minimize(
         lambda a: objective_of(therapy, grid, drawn, a * most)[0],
@@ -91,7 +96,7 @@ def test_solvers_agree(vancomycin, monkeypatch):
     for name in ("highs", "qpoases"):
         monkeypatch.setattr(ocp, "SOLVER", name)
         ocp._conic.cache_clear()
-        objectives.append(ocp.solve(grid, drawn, base, linear=True).objective)
+        objectives.append(ocp.solve(grid, drawn, base, units_of(grid.therapy, grid, drawn)).objective)
     ocp._conic.cache_clear()
     assert objectives[0] == pytest.approx(objectives[1], abs=1e-6)
 
@@ -101,7 +106,7 @@ def test_chance_constraints_hold(vancomycin, target):
     """A goal beyond the harms: the optimum stops where the stated probability of harm is reached, not later."""
     therapy = replace(vancomycin, goal=replace(vancomycin.goal, target=target))
     grid, drawn, base = problem(therapy, adult((14.6, 31.0), (35.5, 18.4)), 12.0)
-    plan = ocp.solve(grid, drawn, base, linear=True)
+    plan = ocp.solve(grid, drawn, base, units_of(grid.therapy, grid, drawn))
     assert plan.success
     assert plan.feasible
     _, course = objective_of(therapy, grid, drawn, plan.amounts)
@@ -113,14 +118,14 @@ def test_chance_constraints_hold(vancomycin, target):
         assert probability[harm.name] <= level[harm.name]
     # and the constraint is what stops it: without harms the exposure goes higher
     unbound = replace(therapy, harms=())
-    free = ocp.solve(replace(grid, therapy=unbound), drawn, base, linear=True)
+    free = ocp.solve(replace(grid, therapy=unbound), drawn, base, units_of(unbound, grid, drawn))
     assert free.amounts.sum() > plan.amounts.sum() + 1.0
 
 
 def test_rolling_totals_bound_the_plan(vancomycin):
     therapy = replace(vancomycin, goal=replace(vancomycin.goal, target=5000.0), harms=())
     grid, drawn, base = problem(therapy, adult((14.6, 31.0)), 8.0)
-    plan = ocp.solve(grid, drawn, base, linear=True)
+    plan = ocp.solve(grid, drawn, base, units_of(grid.therapy, grid, drawn))
     for i in range(len(grid.starts)):
         window = (grid.starts > grid.starts[i] - 24.0) & (grid.starts <= grid.starts[i])
         assert plan.amounts[window].sum() <= 6000.0 + 1e-3
@@ -154,7 +159,7 @@ def test_nonlinear_problem_reaches_a_local_optimum(vancomycin):
     therapy = nonlinear(vancomycin)
     record = phenytoin_record(therapy)
     grid, drawn, base = problem(therapy, record, 12.0, draws=12)
-    plan = ocp.solve(grid, drawn, base, linear=False)
+    plan = ocp.solve(grid, drawn, base, None)
     assert plan.success
     best = objective_of(therapy, grid, drawn, plan.amounts)[0]
     for i in range(len(plan.amounts)):

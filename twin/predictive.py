@@ -78,7 +78,7 @@ class Predictive:
                 step = y - error / slope
             step = np.where((step > low) & (step < high), step, 0.5 * (low + high))
             moved, y = np.abs(step - y), step
-            if np.all(moved <= 1e-10 * np.abs(y) + TINY):
+            if np.all(moved <= 1e-7 * np.abs(y) + TINY):  # Newton: the error left is the square of this
                 break
         return y
 

@@ -41,6 +41,9 @@ def _course(r: Recommendation, low: float, high: float) -> Forecast | None:
     doses = [d for g in (r.record.given, r.regimen or Regimen()) for d in g.expanded().doses]
     edges = [t for d in doses for t in (d.time, d.time + 1e-6, d.time + (d.length or 0.0)) if low <= t <= high]
     times = np.unique(np.concatenate([np.linspace(low, high, POINTS), edges, [r.record.now]]))
+    steady = [d.time for d in r.record.given.doses if d.steady_state]
+    if steady:  # before a steady state nothing is known, not nothing given
+        times = times[times > steady[0]]
     return forecast(r.posterior, r.regimen, times=times, output=r.therapy.output, draws=r.options.plan_draws)
 
 
@@ -193,8 +196,10 @@ def plot_recommendation(recommendation: Recommendation, path: str | Path) -> Pat
         top = 1.0
         if course is not None:
             q = weighted_quantiles(_auc24(course), course.weights, FIVE)
+            if any(d.steady_state for d in r.record.given.doses):  # the first 24 h after it are not whole
+                q[:, course.times < course.times[0] + 24.0] = np.nan
             bands(ax, course.times, q, labels=False)
-            top = float(q[4].max())
+            top = float(np.nanmax(q[4]))
         if therapy.goal.quantity == "auc24":
             _goal(ax, therapy.goal.low, therapy.goal.high)
             top = max(top, therapy.goal.high)

@@ -91,7 +91,7 @@ def _runs(regimen: Regimen) -> list[tuple[list[float], float, str]]:
     """Neighbouring doses of one amount: their times, the amount, and a remark."""
     runs: list[tuple[list[float], float, str]] = []
     for d in regimen.expanded().doses:
-        remark = f" every {d.interval:g} h" * bool(d.interval) + " (steady state)" if d.steady_state else ""
+        remark = ", steady state" if d.steady_state else ""
         if runs and not remark and runs[-1][1] == d.amount:
             runs[-1][0].append(d.time)
         else:
@@ -107,7 +107,7 @@ def dose_panel(ax: Any, groups: Sequence[Given], unit: str, low: float, high: fl
     from matplotlib.patches import Patch
 
     least = 0.006 * (high - low)
-    notes, handles = [], []
+    notes, handles, bars = [], [], []
     for group in groups:
         style: dict[str, Any] = (
             {"facecolor": "white", "edgecolor": BLUE, "hatch": "//////"}
@@ -120,6 +120,9 @@ def dose_panel(ax: Any, groups: Sequence[Given], unit: str, low: float, high: fl
                 [d.time for d in doses], [d.amount for d in doses], [max(least, d.length or 0.0) for d in doses],
                 align="edge", linewidth=0.8, zorder=3, **style,
             )  # fmt: skip
+            bars += [
+                (d.time + 0.5 * max(least, d.length or 0.0), 0.0, max(least, d.length or 0.0), d.amount) for d in doses
+            ]
             handles.append(Patch(label=group.label, **style))
         for times, amount, remark in _runs(group.regimen):
             many = f" × {len(times)}" if len(times) > 1 else ""
@@ -137,16 +140,19 @@ def dose_panel(ax: Any, groups: Sequence[Given], unit: str, low: float, high: fl
     from matplotlib.ticker import MaxNLocator
 
     ax.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    _spread_notes(ax, notes, low, high)
+    _spread_notes(ax, notes, bars, low, high)
 
 
-def _spread_notes(ax: Any, notes: list[tuple[float, float, str]], low: float, high: float) -> None:
-    """Amounts above their bars, raised where they would lie on each other; a crowd is thinned, not piled up."""
+Box = tuple[float, float, float, float]  # middle, foot, width, height
+
+
+def _spread_notes(ax: Any, notes: list[tuple[float, float, str]], bars: list[Box], low: float, high: float) -> None:
+    """Amounts above their bars, raised where they would lie on something; a crowd is thinned, not piled up."""
     figure = ax.figure
     figure.draw_without_rendering()
     renderer, to_data = figure.canvas.get_renderer(), ax.transData.inverted()
     room = ax.get_ylim()[1]
-    taken: list[tuple[float, float, float, float]] = []
+    taken = list(bars)
     for x, y, text in sorted(notes, key=lambda n: -n[1]):
         label = ax.text(x, y, text, ha="center", va="bottom", fontsize=8, color=INK, zorder=5, clip_on=True)
         box = label.get_window_extent(renderer).transformed(to_data)

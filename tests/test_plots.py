@@ -202,7 +202,30 @@ def test_dose_labels_are_set_apart_or_left_out(tmp_path):
 def test_a_steady_state_is_said(tmp_path):
     ax = new_figure(8, 2).add_subplot()
     dose_panel(ax, [Given(dl.Regimen(dl.Bolus(5, every=12, steady_state=True)), "given")], "mg", 0, 48)
-    assert "5 every 12 h (steady state)" in texts(ax)
+    assert "5, steady state" in texts(ax)
+
+
+def test_labels_stay_off_the_bars_of_others():
+    ax = new_figure(8, 2).add_subplot()
+    doses = dl.Regimen(dl.Bolus(1, 0), dl.Bolus(1, 20), dl.Infusion(3, 8, duration=4))
+    low = dl.Regimen(dl.Bolus(1, 0, every=20, times=2))
+    dose_panel(ax, [Given(low, "given"), Given(dl.Regimen(doses.doses[1]), "planned", True)], "mg", 0, 24)
+    ax.figure.draw_without_rendering()
+    (label,) = (t for t in ax.texts if "× 2" in t.get_text())
+    assert label.get_position()[1] >= 3
+
+
+def test_nothing_is_drawn_before_a_steady_state(figures, tmp_path):
+    therapy = dl.therapies.load("vancomycin")
+    adult = {"weight": 80.0, "age": 50.0, "sex": 0.0, "scr": 0.9, "dialysis": 0.0}
+    given = dl.Regimen(dl.Infusion(1000, duration=2, every=12, steady_state=True))
+    record = dl.Record("ss", (dl.CovariateRow(0.0, adult),), given, (dl.Measurement(11.0, "concentration", 9.0),), 11.0)
+    dl.plot_recommendation(dl.recommend(therapy, record), tmp_path / "a.png")
+    level, auc, _ = figures[0].axes
+    median, exposure = (max(ax.lines, key=lambda item: len(item.get_xdata())) for ax in (level, auc))
+    assert median.get_ydata().min() > 3
+    assert np.isnan(exposure.get_ydata()[exposure.get_xdata() < 24]).all()
+    assert np.isfinite(exposure.get_ydata()[-1])
 
 
 def test_no_doses_are_said():

@@ -87,10 +87,8 @@ def main() -> None:
     results: dict[str, float] = {}
     for name in ("phenobarbital", "vancomycin"):
         therapy = dl.therapies.load(name)
-        if name == "phenobarbital":
-            record = dl.example(therapy)[0]
-        else:
-            record = vancomycin_record(0, therapy.models[0])
+        infant = name == "phenobarbital"
+        record = dl.example(therapy)[0] if infant else vancomycin_record(0, therapy.models[0])
         s = rounds({"r": lambda t=therapy, r=record: dl.recommend(t, r)}, args.rounds)["r"]
         results[f"recommendation {name}, warm, ms"] = 1e3 * s["median"]
     for draws in (1, 200):

@@ -11,7 +11,7 @@ class Outcome(enum.Enum):
     """The endings of :func:`doseloop.recommend`."""
 
     RECOMMENDED = "A regimen is recommended."
-    HOLD = "No dose is advised for now: none is needed, or every dose would be too likely to harm."
+    HOLD = "No dose is advised for now."
     DATA = "No dose is advised: the record does not allow a safe one."
     UNTRUSTED = "No dose is advised: the patient's parameters could not be determined reliably."
     FAILED = "No dose is advised: a computation failed."

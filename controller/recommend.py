@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pkpd.errors import DoseloopError
+from ..pkpd.errors import DoseloopError, RecordError
 from ..pkpd.record import Record
 from ..pkpd.regimen import Regimen
 from ..safety import Decision, Verdict, guard, guard_regimen
@@ -322,7 +322,7 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         best = kept[0]
         if hold.utility >= best.utility:
             why = [
-                f"Without a dose {words.chance(therapy, hold)}, with the best regimen {words.chance(therapy, best)}.",
+                f"None is needed: without a dose {words.chance(therapy, hold)}, and no regimen does better.",
                 *twin_notes,
             ]
             return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
@@ -332,5 +332,7 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             Outcome.RECOMMENDED, reasons, sentence=words.sentence(therapy, best), regimen=best.regimen,
             candidates=tuple(kept), forecast=coming, **more,
         )  # fmt: skip
+    except RecordError as error:
+        return end(Outcome.DATA, [str(p) for p in error.problems])
     except DoseloopError as error:
         return end(Outcome.FAILED, [str(p) for p in error.problems])

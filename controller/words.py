@@ -23,8 +23,7 @@ def amount(therapy: Therapy, candidate: Candidate) -> str:
     rest = doses[1:]
     if not rest:
         return first
-    same = rest[0].amount == doses[0].amount
-    if same:
+    if rest[0].amount == doses[0].amount:
         return f"{doses[0].amount:g} {unit}{over} every {candidate.interval:g} h from {doses[0].time:g} h on"
     again = f" over {rest[0].duration:g} h" if rest[0].duration else ""
     return f"{first}, then {rest[0].amount:g} {unit}{again} every {candidate.interval:g} h from {rest[0].time:g} h on"
@@ -33,9 +32,22 @@ def amount(therapy: Therapy, candidate: Candidate) -> str:
 def chance(therapy: Therapy, c: Candidate) -> str:
     """Where the goal's quantity lies, and how likely."""
     goal = therapy.goal
-    return (
-        f"the {goal.quantity} lies within {goal.low:g} to {goal.high:g} {goal.unit} with probability {c.p_target:.0%}"
-    )
+    within = f"within {goal.low:g} to {goal.high:g} {goal.unit}"
+    return f"the {written(goal.quantity)} lies {within} with probability {likely(c.p_target)}"
+
+
+def written(quantity: str) -> str:
+    """A quantity as the field writes it."""
+    return {"auc24": "AUC24"}.get(quantity, quantity)
+
+
+def likely(share: float, draws: int = 200) -> str:
+    """A share of the draws as a probability: all of 200 draws is not certainty."""
+    if share > 1 - 1 / draws:
+        return "over 99 %"
+    if share < 1 / draws:
+        return "under 1 %"
+    return f"{100 * share:.0f} %"
 
 
 def _count(n: int, what: str) -> str:
@@ -47,39 +59,54 @@ def sentence(therapy: Therapy, c: Candidate) -> str:
     return f"Give {therapy.drug} {amount(therapy, c)}: {chance(therapy, c)}."
 
 
+def wait(c: Candidate, now: float) -> str:
+    """When the first dose is due, seen from now."""
+    hours = c.regimen.doses[0].time - now
+    return "The first dose is due now." if hours <= 0 else f"The first dose is due in {hours:g} h, not now."
+
+
 def why_none(therapy: Therapy, best: Candidate) -> str:
     """Why no regimen could be advised."""
     level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
-    over = [f"{n} has probability {p:.0%} (at most {level[n]:.0%})" for n, p in best.p_harm.items() if p > level[n]]
+    over = [
+        f"{n} has probability {likely(p)} (at most {100 * level[n]:.0f} %)"
+        for n, p in best.p_harm.items()
+        if p > level[n]
+    ]
     if over:
-        return f"Even with the least harmful regimen tried, {'; '.join(over)}."
+        return f"Every dose would be too likely to harm: even with the least harmful regimen tried, {'; '.join(over)}."
     return "The guard's limits let no practical regimen pass."
 
 
 def reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate, plans: dict[float, Plan]) -> list[str]:
-    """Goal, evidence, expected levels, risks and the alternative of giving nothing, a sentence each."""
-    goal = therapy.goal
-    out = [
-        f"The goal: {goal.quantity} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g} ({goal.source})."
-    ]
-    levels = [m for m in twin.record.observed if m.output == therapy.output]
-    doses = sum(d.additional + 1 for d in twin.record.given.doses)
+    """When, goal, evidence, expected levels, risks and the alternative of giving nothing, a sentence each."""
+    goal, record = therapy.goal, twin.record
+    aim = f"{written(goal.quantity)} of {goal.low:g} to {goal.high:g} {goal.unit}, best {goal.target:g}"
+    out = [wait(best, record.now), f"The goal: {aim} ({goal.source})."]
+    levels = [m for m in record.observed if m.output == therapy.output]
+    doses = sum(d.additional + 1 for d in record.given.doses)
     out.append(f"The twin rests on {_count(len(levels), 'level')} and {_count(doses, 'dose')}.")
     if len(twin.parts) > 1:
-        weights = ", ".join(f"{p.model.id} {w:.0%}" for p, w in zip(twin.parts, twin.model_weights))
+        weights = ", ".join(f"{p.model.id} {100 * w:.0f} %" for p, w in zip(twin.parts, twin.model_weights))
         out.append(f"Rival models after the levels: {weights}.")
-    for name in dict.fromkeys([goal.quantity, "trough", "peak"]):
-        low, mid, high = best.bands[name]
-        unit = goal.unit if name == goal.quantity else therapy.models[0].output(therapy.output).unit
-        out.append(f"Expected {name}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
+    for q in dict.fromkeys([goal.quantity, "trough", "peak"]):
+        low, mid, high = best.bands[q]
+        unit = goal.unit if q == goal.quantity else therapy.models[0].output(therapy.output).unit
+        out.append(f"Expected {written(q)}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
     for harm in therapy.harms:
         most = next(h.probability_max.value for h in therapy.limits.predicted if h.name == harm.name)
-        out.append(f"Probability of {harm.name}: {best.p_harm[harm.name]:.0%}, at most {most:.0%} is accepted.")
+        out.append(f"Probability of {harm.name}: {likely(best.p_harm[harm.name])}; {100 * most:.0f} % is accepted.")
     out.append(f"Without a dose, {chance(therapy, hold)}.")
+    out.append(
+        "Bands and probabilities are of the true level, if the models are right; they leave out a model's own error."
+    )
     plan = plans[best.interval]
     if plan.success:
         amounts = ", ".join(f"{a:.3g}" for a in plan.amounts)
-        out.append(f"Were every dose free, the optimum at this interval would be {amounts} {therapy.action.unit}.")
+        out.append(
+            f"For comparison: with every dose free and none rounded, the best at this interval would be {amounts} "
+            f"{therapy.action.unit}."
+        )
     else:
         out.append(
             f"The optimal control problem was not solved ({plan.solver}); regimens around the middle of the range "

@@ -185,22 +185,30 @@ class _Search:
 
 def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Options) -> _Search:
     record, action = posterior.record, therapy.action
-    drawn, few = posterior.equal_draws(options.plan_draws), posterior.equal_draws(options.ocp_draws)
+    drawn = posterior.equal_draws(options.plan_draws)
+    # systematic resampling lists the draws model by model: every n-th of them is as fair a sample
+    thin = slice(None, None, max(1, options.plan_draws // options.ocp_draws))
+    few, rows, first = [], [], 0
+    for part, eta in drawn:
+        few.append((part, eta[thin]))
+        rows += list(range(first, first + len(eta)))[thin]
+        first += len(eta)
     grids = [Grid.of(therapy, record, weight, interval, options.start) for interval in action.intervals]
     units = units_few = None
     if linear(drawn):
         lags = np.unique(np.concatenate([g.lags() for g in grids]))
         lengths = sorted({action.duration(a, weight) for a in action.amounts(weight)})
         units = unit_courses(drawn, therapy, record, lengths, lags)
-        units_few = unit_courses(few, therapy, record, [grids[0].length(action.amounts(weight)[-1])], lags)
+        units_few = units.draws(rows)
     judged: list[_Judged] = []
     plans: dict[float, ocp.Plan] = {}
     hold: Candidate | None = None
+    moments = np.unique(np.concatenate([g.times for g in grids]))
+    nothing = courses(drawn, therapy.output, record, [Regimen()], moments)
     for grid in grids:
         interval = grid.interval
-        base = courses(drawn, therapy.output, record, [Regimen()], grid.times)
-        base_few = courses(few, therapy.output, record, [Regimen()], grid.times)
-        plan = plans[interval] = ocp.solve(grid, few, base_few, units_few)
+        base = nothing.at(np.searchsorted(moments, grid.times))
+        plan = plans[interval] = ocp.solve(grid, few, base.draws(rows), units_few)
         amounts = action.amounts(weight)
         first = plan.amounts[0] if plan.success else amounts[len(amounts) // 2]
         rest = plan.amounts[1:].mean() if plan.success and len(plan.amounts) > 1 else first
@@ -303,14 +311,17 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
             patient if isinstance(patient, Posterior) else sync(therapy, record, draws=options.draws, seed=options.seed)
         )
         horizon = record.now + therapy.horizon + max(therapy.action.intervals)
-        nothing = forecast(twin, until=horizon, output=therapy.output, draws=options.plan_draws)
+
+        def ahead(regimen: Regimen | None = None) -> Forecast:
+            return forecast(twin, regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
+
         if faults:
-            return end(Outcome.DATA, faults, posterior=twin, forecast=nothing)
+            return end(Outcome.DATA, faults, posterior=twin, forecast=ahead())
         if not twin.trusted:
-            return end(Outcome.UNTRUSTED, twin.notes, posterior=twin, forecast=nothing)
+            return end(Outcome.UNTRUSTED, twin.notes, posterior=twin, forecast=ahead())
         doubts = _doubts(twin)
         if doubts.newest and not options.verified:
-            return end(Outcome.DATA, [doubts.newest, *doubts.older], posterior=twin, forecast=nothing)
+            return end(Outcome.DATA, [doubts.newest, *doubts.older], posterior=twin, forecast=ahead())
         twin_notes = [*filter(None, [doubts.newest]), *doubts.older, *twin.notes]
         found = _search(therapy, twin, weight, options)
         hold, kept = found.hold, _pass(therapy, record, found, options.listed)
@@ -318,19 +329,18 @@ def recommend(therapy: Therapy, patient: Posterior | Record, options: Options | 
         if not kept:
             listed = tuple(found.candidate(i) for i in range(min(options.listed, len(found.order))))
             why = [words.why_none(therapy, listed[0]), *twin_notes]
-            return end(Outcome.HOLD, why, candidates=listed, forecast=nothing, **more)
+            return end(Outcome.HOLD, why, candidates=listed, forecast=ahead(), **more)
         best = kept[0]
         if hold.utility >= best.utility:
             why = [
                 f"None is needed: without a dose {words.chance(therapy, hold)}, and no regimen does better.",
                 *twin_notes,
             ]
-            return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=nothing, **more)
-        coming = forecast(twin, best.regimen, until=horizon, output=therapy.output, draws=options.plan_draws)
+            return end(Outcome.HOLD, why, candidates=tuple(kept), forecast=ahead(), **more)
         reasons = [*words.reasons(therapy, twin, best, hold, found.plans), *twin_notes]
         return end(
             Outcome.RECOMMENDED, reasons, sentence=words.sentence(therapy, best), regimen=best.regimen,
-            candidates=tuple(kept), forecast=coming, **more,
+            candidates=tuple(kept), forecast=ahead(best.regimen), **more,
         )  # fmt: skip
     except RecordError as error:
         return end(Outcome.DATA, [str(p) for p in error.problems])

@@ -35,6 +35,14 @@ class Course:
     levels: np.ndarray
     integrals: np.ndarray
 
+    def at(self, columns: np.ndarray) -> Course:
+        """The courses at some of the times."""
+        return Course(self.levels[:, :, columns], self.integrals[:, :, columns])
+
+    def draws(self, which: list[int]) -> Course:
+        """The courses of some of the draws."""
+        return Course(self.levels[which], self.integrals[which])
+
     def pick(self, which: np.ndarray | Sequence[int]) -> Course:
         """The courses of some of the regimens."""
         return Course(self.levels[:, which], self.integrals[:, which])
@@ -160,12 +168,26 @@ class Grid:
         i = [lengths.index(self.length(a)) if a else 0 for a, _ in pairs]
         k = [lengths.index(self.length(b)) if b else 0 for _, b in pairs]
         amounts = np.array(pairs)
-        own = [
-            np.stack([f[j] for f in first], axis=1)[:, i] * amounts[:, 0, None]
-            + np.stack([r[j] for r in rest], axis=1)[:, k] * amounts[:, 1, None]
-            for j in (0, 1)
-        ]
-        return Course(base.levels + own[0], base.integrals + own[1])
+
+        def total(j: int, background: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            # in place: these arrays are large, and each new one costs more than the sum
+            out = np.stack([f[j][:, columns] for f in first], axis=1)[:, i]
+            out *= amounts[:, 0, None]
+            more = np.stack([r[j][:, columns] for r in rest], axis=1)[:, k]
+            more *= amounts[:, 1, None]
+            out += more
+            out += background[:, :, columns]
+            return out
+
+        every, days = np.arange(len(self.times)), self.days()
+        integrals = np.full((len(base.levels), len(pairs), len(self.times)), np.nan)
+        integrals[:, :, days] = total(1, base.integrals, days)
+        return Course(total(0, base.levels, every), integrals)
+
+    def days(self) -> np.ndarray:
+        """Columns of ``times`` between which areas are taken: the end, and every 24 h before it."""
+        ends = np.arange(self.times[-1], self.starts[0] - 24.0, -24.0)
+        return np.unique([int(np.argmin(np.abs(self.times - t))) for t in ends])
 
 
 @dataclass(frozen=True)
@@ -176,6 +198,10 @@ class Units:
     lags: np.ndarray
     levels: np.ndarray
     integrals: np.ndarray
+
+    def draws(self, which: list[int]) -> Units:
+        """The courses of some of the draws."""
+        return Units(self.lengths, self.lags, self.levels[which], self.integrals[which])
 
 
 def linear(drawn: Drawn) -> bool:

@@ -188,11 +188,11 @@ def _search(therapy: Therapy, posterior: Posterior, weight: float, options: Opti
     drawn = posterior.equal_draws(options.plan_draws)
     # systematic resampling lists the draws model by model: every n-th of them is as fair a sample
     thin = slice(None, None, max(1, options.plan_draws // options.ocp_draws))
-    few, rows, first = [], [], 0
+    few, rows, before = [], [], 0
     for part, eta in drawn:
         few.append((part, eta[thin]))
-        rows += list(range(first, first + len(eta)))[thin]
-        first += len(eta)
+        rows += list(range(before, before + len(eta)))[thin]
+        before += len(eta)
     grids = [Grid.of(therapy, record, weight, interval, options.start) for interval in action.intervals]
     units = units_few = None
     if linear(drawn):

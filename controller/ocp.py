@@ -79,6 +79,8 @@ def along_horizon(name: str, course: Course, grid: Grid) -> np.ndarray:
     """The goal's quantity along the horizon (every trough, day's area or peak), (draws, columns, pieces)."""
     if name == "trough":
         return course.levels[:, :, [int(np.argmin(np.abs(grid.times - t))) for t in [*grid.starts[1:], grid.times[-1]]]]
+    if name == "time_in_range":
+        return course.levels[:, :, grid.times > grid.starts[0]]
     if name == "auc24":
         ends = np.arange(grid.times[-1], grid.starts[0] + 24.0 - 1e-9, -24.0)
         at = lambda t: int(np.argmin(np.abs(grid.times - t)))  # noqa: E731

@@ -19,7 +19,6 @@ from ..pkpd.record import Record
 from ..pkpd.regimen import Regimen
 from ..safety import Decision, Verdict, guard, guard_regimen
 from ..therapies import Therapy
-from ..therapies.therapy import QUANTITIES
 from ..twin.diagnostics import diagnose
 from ..twin.forecast import Forecast, forecast
 from ..twin.posterior import Posterior
@@ -28,7 +27,7 @@ from . import ocp, words
 from .bedside import asked_of, context_of
 from .outcome import Outcome
 from .provenance import provenance
-from .situation import Course, Grid, courses, linear, quantity, unit_courses
+from .situation import Course, Grid, courses, linear, quantity, share_in_range, unit_courses
 
 __all__ = ["Candidate", "Options", "Recommendation", "recommend"]
 
@@ -145,9 +144,13 @@ def _judge(
     therapy: Therapy, grid: Grid, pairs: Sequence[tuple[float, float] | None], course: Course, usual: float
 ) -> _Judged:
     start, goal = float(grid.starts[0]), therapy.goal
-    values = {name: quantity(name, course, grid.times, start) for name in QUANTITIES}
-    q = values[goal.quantity]
-    p_target = ((q >= goal.low) & (q <= goal.high)).mean(axis=0)
+    values = {name: quantity(name, course, grid.times, start) for name in ("trough", "peak", "auc24")}
+    if goal.quantity == "time_in_range":
+        values[goal.quantity] = share_in_range(goal, course, grid.times, start)
+        p_target = values[goal.quantity].mean(axis=0)
+    else:
+        q = values[goal.quantity]
+        p_target = ((q >= goal.low) & (q <= goal.high)).mean(axis=0)
     along = ocp.along_horizon(goal.quantity, course, grid)
     distance = np.abs(np.log(np.maximum(along, 1e-9) / goal.target)).mean(axis=(0, 2))
     p_harm = {h.name: (values[h.quantity] > h.above).mean(axis=0) for h in therapy.harms}

@@ -18,12 +18,12 @@ from ..pkpd.record import Record
 from ..pkpd.regimen import Dose, Regimen
 from ..pkpd.schedule import Schedule
 from ..pkpd.system import system
-from ..therapies import Therapy
+from ..therapies import Goal, Therapy
 from ..twin.cohort import Cohort
 from ..twin.layout import lay_out
 from ..twin.posterior import ModelPosterior
 
-__all__ = ["Course", "Grid", "Units", "courses", "linear", "quantity", "unit_courses"]
+__all__ = ["Course", "Grid", "Units", "courses", "linear", "quantity", "share_in_range", "unit_courses"]
 
 Drawn = list[tuple[ModelPosterior, np.ndarray]]
 
@@ -77,6 +77,13 @@ def courses(drawn: Drawn, output: str, record: Record, futures: Sequence[Regimen
     return Course(np.concatenate(levels), np.concatenate(sums))
 
 
+def share_in_range(goal: Goal, course: Course, times: np.ndarray, start: float) -> np.ndarray:
+    """Share of the time from ``start`` on with a level within the goal, by trapezoids, (draws, regimens)."""
+    inside = (course.levels >= goal.low) & (course.levels <= goal.high)
+    seen = times >= start - 1e-9
+    return np.trapezoid(inside[:, :, seen].astype(float), times[seen], axis=2) / (times[-1] - times[seen][0])
+
+
 def quantity(name: str, course: Course, times: np.ndarray, start: float) -> np.ndarray:
     """A quantity of goal or harm (see `doseloop.therapies.therapy.QUANTITIES`), (draws, regimens)."""
     if name == "trough":
@@ -119,7 +126,7 @@ class Grid:
         for t in starts:
             # a bolus is seen just after it; a tablet's peak is looked for every half hour
             moments |= {t + (length if length > 0 else 1e-6) for length in lengths}
-            if action.route == "oral":
+            if action.route == "oral" or therapy.goal.quantity == "time_in_range":
                 moments |= set(t + np.arange(0.5, interval, 0.5))
         return Grid(therapy, record, weight, interval, starts, np.array(sorted(m for m in moments if m <= end)))
 

@@ -33,12 +33,14 @@ def chance(therapy: Therapy, c: Candidate) -> str:
     """Where the goal's quantity lies, and how likely."""
     goal = therapy.goal
     within = f"within {goal.low:g} to {goal.high:g} {goal.unit}"
+    if goal.quantity == "time_in_range":
+        return f"the level is expected to lie {within} for {100 * c.p_target:.0f} % of the time"
     return f"the {written(goal.quantity)} lies {within} with probability {likely(c.p_target)}"
 
 
 def written(quantity: str) -> str:
     """A quantity as the field writes it."""
-    return {"auc24": "AUC24"}.get(quantity, quantity)
+    return {"auc24": "AUC24", "time_in_range": "level"}.get(quantity, quantity)
 
 
 def likely(share: float, draws: int = 200) -> str:
@@ -91,6 +93,11 @@ def reasons(therapy: Therapy, twin: Posterior, best: Candidate, hold: Candidate,
         out.append(f"Rival models after the levels: {weights}.")
     for q in dict.fromkeys([goal.quantity, "trough", "peak"]):
         low, mid, high = best.bands[q]
+        if q == "time_in_range":
+            out.append(
+                f"Expected share of time in range: {100 * mid:.0f} % (90 % band {100 * low:.0f} to {100 * high:.0f})."
+            )
+            continue
         unit = goal.unit if q == goal.quantity else therapy.models[0].output(therapy.output).unit
         out.append(f"Expected {written(q)}: {mid:.3g} {unit} (90 % band {low:.3g} to {high:.3g}).")
     for harm in therapy.harms:

@@ -208,6 +208,22 @@ def test_recommended_regimen_is_practical_and_passes_the_guard(vancomycin, pheno
         assert [c.utility for c in answer.candidates] == sorted((c.utility for c in answer.candidates), reverse=True)
 
 
+def test_time_in_range_as_the_goal(phenobarbital):
+    """The share of time is that of a fine simulation; the chosen regimen keeps the level inside better than none."""
+    therapy = replace(phenobarbital, goal=Goal("time_in_range", 20.0, 30.0, 25.0, "mg/L", "test"))
+    record = infant((2.0, 17.3), (112.5, 24.0))
+    twin = sync(therapy, record, draws=500)
+    answer = recommend(therapy, twin, Options(draws=500, plan_draws=40, ocp_draws=20, around=2))
+    assert answer.outcome is Outcome.RECOMMENDED
+    best = answer.candidates[0]
+    grid = Grid.of(therapy, record, 1.4, best.interval, None)
+    fine = np.linspace(grid.starts[0], grid.times[-1], 5000)
+    level = courses(twin.equal_draws(40), therapy.output, record, [best.regimen], fine).levels[:, 0]
+    assert best.p_target == pytest.approx(np.mean((level >= 20) & (level <= 30)), abs=0.01)
+    assert best.p_target > answer.hold.p_target
+    assert "of the time" in answer.sentence
+
+
 def test_renal_failure_lowers_the_exposure_asked_for(vancomycin):
     well = recommend(vancomycin, adult((14.6, 28.0), scr=1.1))
     ill = recommend(vancomycin, adult((14.6, 28.0), scr=3.5))

@@ -15,6 +15,7 @@ from ..safety import Limits
 __all__ = ["QUANTITIES", "Action", "Goal", "Harm", "Therapy"]
 
 QUANTITIES = {
+    "time_in_range": "share of the horizon during which the level lies within the goal",
     "trough": "level just before the next dose would be due, at the end of the horizon",
     "peak": "highest level between the first planned dose and the end of the horizon",
     "auc24": "area under the curve over the last 24 h of the horizon",
@@ -23,7 +24,10 @@ QUANTITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Where the patient should be: a quantity (see `QUANTITIES`) between ``low`` and ``high``, best at ``target``."""
+    """Where the patient should be: a quantity (see `QUANTITIES`) between ``low`` and ``high``, best at ``target``.
+
+    Of "time_in_range" the three numbers are levels, and the probability of the goal is the expected share of time.
+    """
 
     quantity: str
     low: float

@@ -157,7 +157,7 @@ def _judge(
     level = {h.name: h.probability_max.value for h in therapy.limits.predicted}
     allowed = np.all([p <= level[name] for name, p in p_harm.items()], axis=0)
     # a regimen with a different first dose, or another interval than the usual, must earn its trouble
-    trouble = [0.0 if p is None else 0.01 * (p[0] != p[1]) + 0.005 * (grid.interval != usual) for p in pairs]
+    trouble = [0.0 if p is None else 0.01 * (p[0] != p[1]) + 0.02 * (grid.interval != usual) for p in pairs]
     bands = {name: np.quantile(v, BAND, axis=0) for name, v in values.items()}
     return _Judged(grid, pairs, p_target, p_harm, bands, allowed, p_target - 0.5 * distance - np.array(trouble))
 

@@ -282,7 +282,7 @@ def plot_predicted_vs_observed(validation: Validation, where: str | Path | Any) 
         validation: from `walk_forward`.
         where: a file to write, or two matplotlib axes to draw on.
     """
-    axes, figure = axes_for(where, 9.0, 4.6, 2)
+    axes, figure = axes_for(where, 9.0, 5.2, 2)
     v = validation
     later = [p for p in v.predictions if p.earlier]
     panels = (

@@ -17,7 +17,7 @@ from typing import Any
 import doseloop as dl
 import numpy as np
 from common import rounds, save, show
-from doseloop.controller.situation import Grid, courses
+from doseloop.controller.situation import Grid, courses, unit_courses
 from doseloop.pkpd.individuals import individual_kernel
 from doseloop.pkpd.system import system
 from problems import _rhs as equations
@@ -58,7 +58,14 @@ def grid_seconds(count: int, draws: int) -> float:
     amounts = therapy.action.amounts(weight)
     grids = [Grid.of(therapy, record, weight, i, None) for i in therapy.action.intervals]
     bases = [courses(drawn, therapy.output, record, [dl.Regimen()], g.times) for g in grids]
-    run = lambda: [g.evaluate(drawn, [(a, a) for a in amounts], b) for g, b in zip(grids, bases)]  # noqa: E731
+    lags = np.unique(np.concatenate([g.lags() for g in grids]))
+    lengths = sorted({grids[0].length(a) for a in amounts})
+
+    def run() -> None:
+        units = unit_courses(drawn, therapy, record, lengths, lags)
+        for g, b in zip(grids, bases):
+            g.evaluate(drawn, [(a, a) for a in amounts], b, units)
+
     return rounds({"grid": run}, count)["grid"]["median"]
 
 

@@ -228,10 +228,10 @@ def unit_courses(drawn: Drawn, therapy: Therapy, record: Record, lengths: Sequen
         layout = lay_out(model, replace(record, observed=(), given=Regimen()))
         points = Cohort([layout]).points(np.zeros(len(eta), dtype=np.int64))
         p = points.fill(eta).reshape(len(eta), len(layout.occasion), -1)[:, -1]
-        schedules = []
+        schedules, observed = [], Schedule(model, 0.0)
+        observed.observe(lags)
         for d in lengths:
-            schedule = Schedule(model, 0.0)
-            schedule.observe(lags)
+            schedule = observed.copy()
             schedule.regimen(Regimen(_unit(therapy.action.route, 0.0, d)), float(lags[-1]))
             schedules.append(schedule)
         who = np.repeat(np.arange(len(lengths)), len(eta))

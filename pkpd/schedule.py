@@ -7,7 +7,7 @@ just before a dose of that moment (a trough is drawn before the dose); in a reco
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,6 +45,10 @@ class Schedule:
     def _add(self, time: float, order: int, kind: int, route: int = 0, amount: float = 0.0, extra: float = 0.0,
              mode: int = 0, elapsed: float = 0.0, index: int = 0) -> None:  # fmt: skip
         self.rows.append((time, order, len(self.rows), (kind, route, amount, extra, mode, elapsed, index)))
+
+    def copy(self) -> Schedule:
+        """The same events, to which others can be added."""
+        return replace(self, rows=list(self.rows), steady=list(self.steady))
 
     def observe(self, times: Sequence[float] | np.ndarray, orders: Sequence[int] | None = None) -> None:
         """Outputs at these times, in the order given; without ``orders`` before any dose of the same moment."""
@@ -129,16 +133,8 @@ def pack(schedules: Sequence[Schedule]) -> Events:
     for i, s in enumerate(schedules):
         flat += sorted(s.rows, key=lambda r: r[:3])
         start[i + 1] = len(flat)
-    body = [r[3] for r in flat]
-    column = lambda j, kind: np.array([b[j] for b in body], dtype=kind)  # noqa: E731
-    return Events(
-        start,
-        np.array([r[0] for r in flat], dtype=float),
-        column(0, np.int64),
-        column(1, np.int64),
-        column(2, float),
-        column(3, float),
-        column(4, np.int64),
-        column(5, float),
-        column(6, np.int64),
-    )
+    # one conversion for all columns: codes and rows are small whole numbers, exact as doubles
+    body = np.array([r[3] for r in flat], dtype=float).reshape(-1, 7).T
+    kind, route, mode, index = (body[j].astype(np.int64) for j in (0, 1, 4, 6))
+    amount, extra, elapsed = (np.ascontiguousarray(body[j]) for j in (2, 3, 5))
+    return Events(start, np.array([r[0] for r in flat], dtype=float), kind, route, amount, extra, mode, elapsed, index)

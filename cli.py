@@ -169,10 +169,9 @@ def _recommend(args: argparse.Namespace) -> int:
     if args.seed < 0:
         problems.found.append(f"--seed {args.seed}: 0 or more")
     problems.done()
-    assert therapy is not None
-    assert record is not None
+    assert therapy is not None and record is not None  # noqa: PT018 (what `done` has made sure of)
     with _compiling():
-        answer = recommend(therapy, record, Options(seed=args.seed, start=start))
+        answer = recommend(therapy, record, Options(seed=args.seed, start=start, verified=args.verified))
         print(json.dumps(to_dict(answer), indent=1, allow_nan=False) if args.json else _report(answer))
     if args.json:
         _tell(f"{therapy.purpose} {CONFIRM}")
@@ -344,6 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", metavar="ID", help="which patient, where the table holds several")
     add("--now", metavar="TIME", help="decide as at this time (default: the time of the last row)")
     add("--start", metavar="TIME", help="earliest time of the next dose (default: an interval after the last)")
+    add("--verified", action="store_true", help="somebody has checked a level that the twin finds implausible")
     add("--units", metavar="COLUMN=UNIT,…", help=units)
     add("--encoding", metavar="NAME", help="of the file, where it is not UTF-8")
     add("--decimal", default=".", metavar="MARK", help="decimal mark, . or , (default: .)")

@@ -224,6 +224,19 @@ def test_no_dose_has_its_own_exit_code_and_a_sentence(run):
     assert CONFIRMS in out
 
 
+def test_a_level_that_does_not_fit_needs_to_be_verified(run, tmp_path):
+    rows = ["ID,TIME[h],AMT[mg],EVID,DV[mg/L],WT[kg],APGAR", "1,0,25,1,.,1.4,7", "1,2,.,0,17.3,1.4,7"]
+    rows += [*(f"1,{12 * k},3.5,1,.,1.4,7" for k in range(1, 10)), "1,112.5,.,0,4,1.4,7"]
+    (tmp_path / "odd.csv").write_text("\n".join(rows) + "\n")
+    command = ["recommend", str(tmp_path / "odd.csv"), "--therapy", "phenobarbital", "--out", str(tmp_path / "out")]
+    code, out, _ = run(*command)
+    assert code == 3
+    assert "implausible" in out
+    code, out, _ = run(*command, "--verified")
+    assert code == 0
+    assert "implausible" in out
+
+
 def test_now_start_and_seed_are_used(run):
     base = ("recommend", INFANTS, "--therapy", "phenobarbital", "--id", 1, "--json")
     early = json.loads(run(*base, "--now", "2 day", "--start", 60, "--seed", 5)[1])

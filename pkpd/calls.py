@@ -25,9 +25,9 @@ def addresses(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
         TypeError: for any other layout or dtype.
     """
     for a in arrays:
-        if a.dtype not in (np.float64, np.int64) or not a.flags.c_contiguous:
+        if a.dtype.char not in "dlq" or a.itemsize != 8 or not a.flags.c_contiguous:
             raise TypeError(f"a kernel reads contiguous float64 or int64, not {a.dtype} with strides {a.strides}")
-    return tuple(int(a.ctypes.data) for a in arrays)
+    return tuple(a.ctypes.data for a in arrays)
 
 
 @intrinsic

@@ -166,9 +166,9 @@ def _route_table(model: Model) -> np.ndarray:
 _local = threading.local()
 
 
-def _workspace(plan: Plan) -> dict[str, np.ndarray]:
-    """Working memory of this thread for this plan, kept for the life of the thread."""
-    store: dict[Any, dict[str, np.ndarray]] = _local.__dict__.setdefault("store", {})
+def _workspace(plan: Plan) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Working memory of this thread for this plan, kept for the life of the thread, and a table with its addresses."""
+    store: dict[Any, tuple[dict[str, np.ndarray], np.ndarray]] = _local.__dict__.setdefault("store", {})
     system = plan.system
     key = (id(system), plan.method, plan.queue, plan.atol)
     if key not in store:
@@ -199,20 +199,28 @@ def _workspace(plan: Plan) -> dict[str, np.ndarray]:
         }
         integers = {"EV": 1, "END": 1, "DONE": 1, "FRESH": 1, "QN": 1, "SEEN": 1, "WHO": 1, "LEFT": 1, "RING": 1}
         integers |= {"ACTIVE": max(1, len(system.model.routes)), "Q_KIND": q, "Q_ROUTE": q, "PIVOTS": n}
-        store[key] = {name: np.zeros((rows, W)) for name, rows in floats.items()}
-        store[key] |= {name: np.zeros((rows, W), dtype=np.int64) for name, rows in integers.items()}
-        store[key] |= {"ATOL": np.full(n, plan.atol), "ROUTE_TABLE": _route_table(system.model)}
+        memory = {name: np.zeros((rows, W)) for name, rows in floats.items()}
+        memory |= {name: np.zeros((rows, W), dtype=np.int64) for name, rows in integers.items()}
+        memory |= {"ATOL": np.full(n, plan.atol), "ROUTE_TABLE": _route_table(system.model)}
+        table = np.zeros(len(FIELDS), dtype=np.int64)
+        _fill(table, dict(zip(memory, addresses(list(memory.values())))))
+        store[key] = memory, table
         _local.__dict__.setdefault("systems", []).append(system)  # its id is our key
     return store[key]
 
 
 def job(plan: Plan, arrays: dict[str, np.ndarray], patients: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """The job's table for this thread, and the arrays whose addresses it holds (keep both until the loop ends)."""
-    held = {**_workspace(plan), **arrays, "TOLERANCE": plan.tolerance}
-    table = np.zeros(len(FIELDS), dtype=np.int64)
-    for name, value in {**plan.fields, "PATIENTS": patients, **dict(zip(held, addresses(list(held.values()))))}.items():
+    memory, table = _workspace(plan)
+    table = table.copy()
+    given = arrays | {"TOLERANCE": plan.tolerance}
+    _fill(table, plan.fields | {"PATIENTS": patients} | dict(zip(given, addresses(list(given.values())))))
+    return table, [*memory.values(), *given.values()]
+
+
+def _fill(table: np.ndarray, values: dict[str, int]) -> None:
+    for name, value in values.items():
         table[FIELDS[name]] = value
-    return table, list(held.values())
 
 
 _pool: list[ThreadPoolExecutor] = []

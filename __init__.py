@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .controller.recommend import Candidate, Options, Recommendation, recommend
     from .controller.saved import Replay, load, replay, save
     from .pkpd import errors, ops
+    from .pkpd.balance import check_units
     from .pkpd.engine import Method
     from .pkpd.errors import DoseloopError
     from .pkpd.individuals import individuals
@@ -61,6 +62,7 @@ _HOMES = {
     "controller.plotting": ("plot_recommendation",),
     "controller.recommend": ("Candidate", "Options", "Recommendation", "recommend"),
     "controller.saved": ("Replay", "load", "replay", "save"),
+    "pkpd.balance": ("check_units",),
     "pkpd.engine": ("Method",),
     "pkpd.errors": ("DoseloopError",),
     "pkpd.individuals": ("individuals",),
@@ -119,6 +121,7 @@ __all__ = [
     "Therapy",
     "Trajectory",
     "__version__",
+    "check_units",
     "compare",
     "diagnose",
     "errors",

@@ -15,7 +15,6 @@ until it stands still (sequential quadratic programming), the simulator's finite
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -169,16 +168,13 @@ def _problem(grid: Grid, point: Course, slope: Course, origin: np.ndarray, most:
     return H, g, A, low, high, float(r @ r / (S * pieces))
 
 
-def solve(
-    grid: Grid, drawn: Drawn, base: Course, units: Units | None, stop: Callable[[], bool] = lambda: False
-) -> Plan:
+def solve(grid: Grid, drawn: Drawn, base: Course, units: Units | None) -> Plan:
     """The continuous optimum for one interval.
 
     Args:
         grid: dose times and horizon; ``base`` the course without further doses at its times.
         drawn: posterior draws of equal weight.
         units: courses of unit doses where every model is linear, None otherwise.
-        stop: asked before each further round of a nonlinear problem (a deadline).
     """
     amounts = grid.therapy.action.amounts(grid.weight)
     most, N = float(amounts[-1]), len(grid.starts)
@@ -211,7 +207,7 @@ def solve(
         new = np.clip(x[:N], 0, 1) * most
         slacks = [x[N + (i + 1) * len(point.levels) + 2 * i + 1] for i in range(len(grid.therapy.harms))]
         plan = Plan(new, float(got["cost"]) + constant, max(slacks, default=0.0) < 1e-6, True, SOLVER)
-        if linear or np.abs(new - d).max() < 1e-3 * most or stop():
+        if linear or np.abs(new - d).max() < 1e-3 * most:
             break
         d = new
     return plan

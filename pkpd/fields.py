@@ -37,9 +37,5 @@ class Fields:
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The names and their values."""
-        return dict(self._values)
-
     def __repr__(self) -> str:
         return f"Fields({self._kind}: {self._values})"

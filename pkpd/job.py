@@ -6,7 +6,7 @@ is called with one address and two block numbers.
 
 from __future__ import annotations
 
-__all__ = ["FIELDS", "FLOATS"]
+__all__ = ["FIELDS"]
 
 # sizes and kernels
 (
@@ -93,5 +93,4 @@ __all__ = ["FIELDS", "FLOATS"]
     ROUTE_TABLE,  # (routes, 5): into, bioavailability, lag, duration, rate
 ) = range(78)
 
-FLOATS = ("rtol", "h_max")
 FIELDS = {name: slot for name, slot in globals().items() if name.isupper() and isinstance(slot, int)}

@@ -34,7 +34,7 @@ def _amounts(weight: float) -> tuple[float, ...]:
 def _protocol(covariates: Mapping[str, float]) -> Regimen:
     """20 mg/kg, then 2.25 mg/kg every 12 h from 12 h on (SEZABY's label)."""
     w = covariates["weight"]
-    doses = [ACTION.dose(round(20 * w / STEP) * STEP, 0.0, w)]
+    doses = [ACTION.dose(_amounts(w)[-1], 0.0, w)]  # the largest half milligram within 20 mg/kg
     doses += [ACTION.dose(max(1.0, round(2.25 * w / STEP) * STEP), 12.0 * k, w) for k in range(1, 11)]
     return Regimen(*doses)
 

@@ -188,6 +188,8 @@ class Model:
         individual_units: the unit of every parameter that ``individual`` returns.
         individual, rhs, outputs_of, initial: the equations (``initial(p)`` gives states' starting values; default 0).
         method: "auto" (exact where linear, else adaptive) or "stiff".
+        step: longest step of the fixed Runge-Kutta method in loops that run by the minute (time unit); its error is said
+            where it is chosen. A linear model needs none: it advances exactly.
         printed: numbers to come back.
 
     Attributes:
@@ -216,6 +218,7 @@ class Model:
     inputs: Sequence[Input] = ()
     initial: Function | None = None
     method: str = "auto"
+    step: float = math.inf
     printed: Sequence[Printed] = ()
     notes: str = ""
     place: tuple[str, int] = field(init=False)
@@ -322,6 +325,8 @@ def _declaration_problems(m: Model) -> list[str]:
                 bad.append(f"output '{o.name}': a log residual excludes additive and proportional ones")
     if m.method not in ("auto", "stiff"):
         bad.append(f"method '{m.method}' is unknown; known: auto, stiff")
+    if not m.step > 0:
+        bad.append(f"step is {m.step}; it must be above 0")
     if not bad and m.effects:
         smallest = float(np.linalg.eigvalsh(m.omega).min())
         if smallest <= 0:

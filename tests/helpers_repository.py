@@ -11,11 +11,12 @@ ROOMS = {
     "safety": set(),
     "pkpd": set(),
     "models": {"pkpd"},
-    "therapies": {"models", "pkpd", "safety"},
+    "virtual": {"models", "pkpd"},
+    "therapies": {"models", "virtual", "pkpd", "safety"},
     "twin": {"pkpd", "models", "therapies"},
     "controller": {"twin", "therapies", "pkpd", "safety"},
-    "envs": {"therapies", "pkpd", "safety"},
-    "policies": {"controller", "twin", "therapies", "pkpd"},
+    "envs": {"therapies", "virtual", "pkpd", "safety"},
+    "policies": {"controller", "twin", "therapies", "virtual", "models", "pkpd", "safety"},
 }
 FACE = {"__init__.py", "__main__.py", "cli.py"}
 DATA = {"therapies/data"}

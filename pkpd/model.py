@@ -188,8 +188,8 @@ class Model:
         individual_units: the unit of every parameter that ``individual`` returns.
         individual, rhs, outputs_of, initial: the equations (``initial(p)`` gives states' starting values; default 0).
         method: "auto" (exact where linear, else adaptive) or "stiff".
-        step: longest step of the fixed Runge-Kutta method in loops that run by the minute (time unit); its error is said
-            where it is chosen. A linear model needs none: it advances exactly.
+        step: longest step of the fixed Runge-Kutta method in loops that run by the minute (time unit); its error is
+            said where it is chosen. A linear model needs none: it advances exactly.
         printed: numbers to come back.
 
     Attributes:

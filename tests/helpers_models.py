@@ -32,6 +32,7 @@ class Points:
         self.eta = np.zeros((count, 0)) if self.eta is None else self.eta
         self.t = rng.uniform(0, 100, count)
         self.x = np.exp(rng.uniform(np.log(1e-2), np.log(1e4), (count, len(model.states))))
+        self.x[POINTS // 2 : POINTS // 2 + 5] = 1e-30  # next to nothing: where equations guard a power or a quotient
         self.u = rng.uniform(0, 10, (count, len(model.inputs) + len(model.routes)))
         self.p = individuals(model, self.cov, self.eta)
 
@@ -50,7 +51,7 @@ def rates_of(model):
     f, p = casadi_functions(model)["rhs"], list(typical(model).values())
     x = ca.SX.sym("x", len(model.states))
     J = ca.Function("J", [x], [ca.jacobian(f(0, x, p, [i.typical for i in model.inputs] + [0] * len(model.routes)), x)])
-    rates = np.abs(np.linalg.eigvals(np.array(J(np.full(len(model.states), 1e-3)))))
+    rates = np.abs(np.linalg.eigvals(np.array(J(reference.initial(model, p) + 1e-3))))
     return rates[rates > 1e-9].min(), rates.max()
 
 

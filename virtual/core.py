@@ -1,0 +1,156 @@
+"""What every world's compiled loop stands on: the job table, the plant of a block, admission of a patient to a lane.
+
+A job is one int64 array of sizes and addresses (as in `pkpd.job`), so that a loop is called with one address and two
+block numbers. Blocks are 8 patients; every array that belongs to a block is (blocks, rows, 8), and what goes out to
+Python is (rows, patients).
+"""
+# The compiled functions carry no annotations: Numba infers the types.
+
+from __future__ import annotations
+
+from ..pkpd.calls import call_kernel, get, geti, put
+from ..pkpd.jit import jit
+from ..pkpd.lanes import LANES
+from ..pkpd.march import march, prepare
+
+LINE = 8 * LANES  # bytes of a row
+
+(
+    BLOCKS,
+    PEOPLE,  # lanes that hold a patient; the last block's others idle
+    TICKS,  # of a control interval
+    STEPS,  # of the integrator in a tick
+    KERNEL,
+    PROPAGATOR,
+    OUTPUTS,
+    ROWS_X,
+    ROWS_P,
+    ROWS_U,
+    ROWS_K,
+    ROWS_Y,
+    ACTIONS,
+    NUMBERS,  # floats: tick, integrator's step
+    X,
+    SPARE,
+    P,
+    U,
+    K,
+    Y,
+    S,
+    CLOCK,  # each patient's time since admission, in whole ticks
+    ENDED,  # 0, or why: LOW, HIGH, NOT_FINITE
+    KEY,  # seed and patient number
+    LIBRARY_P,  # (people, rows_p)
+    LIBRARY_X,
+    WHO,  # which of the library stands in each lane
+    MASK,  # lanes to admit
+    ACTION,  # (patients, actions)
+    OUT,  # (rows, patients): see O_READING …
+    TRUTH,  # (ticks, patients)
+    TRUE,  # row of the output that is scored
+    SENSED,  # row of the output that the sensor reads
+    FAULTS,  # how many for each patient
+    FAULT,
+) = range(35)
+OWN = 40  # a world's own slots start here
+
+# rows of what a world says after a step
+O_READING, O_STAMP, O_QUALITY, O_ANNOUNCED, O_PRESSURE, O_ENDED, O_CLOCK, O_DELIVERED = range(8)
+
+RUNNING, LOW, HIGH, NOT_FINITE = range(4)
+
+
+@jit
+def block(job, slot, rows, b):
+    """Address of a block's rows in the array of a slot."""
+    return geti(job, slot) + b * rows * LINE
+
+
+@jit
+def lane_cell(job, slot, row, i):
+    """The value of patient i in row ``row`` of a (rows, patients) array."""
+    return get(geti(job, slot), row * geti(job, BLOCKS) * LANES + i)
+
+
+@jit
+def set_lane_cell(job, slot, row, i, value):
+    """Write the value of patient i in row ``row`` of a (rows, patients) array."""
+    put(geti(job, slot), row * geti(job, BLOCKS) * LANES + i, value)
+
+
+@jit
+def advance(job, b):
+    """One tick of a block's plant with its inputs as they stand, then its outputs."""
+    rows = geti(job, ROWS_X)
+    x, p = block(job, X, rows, b), block(job, P, geti(job, ROWS_P), b)
+    u, k, s = block(job, U, geti(job, ROWS_U), b), block(job, K, geti(job, ROWS_K), b), block(job, S, 2, b)
+    march(
+        geti(job, KERNEL),
+        s,
+        x,
+        block(job, SPARE, rows, b),
+        p,
+        u,
+        k,
+        rows,
+        0.0,  # models of loops do not read time (`World` refuses others): lanes keep clocks of their own
+        get(geti(job, NUMBERS), 1),
+        geti(job, STEPS),
+    )
+    call_kernel(geti(job, OUTPUTS), s, x, p, u, k, block(job, Y, geti(job, ROWS_Y), b))
+
+
+@jit
+def outputs_of(job, b):
+    """The outputs of a block as it stands."""
+    call_kernel(
+        geti(job, OUTPUTS),
+        block(job, S, 2, b),
+        block(job, X, geti(job, ROWS_X), b),
+        block(job, P, geti(job, ROWS_P), b),
+        block(job, U, geti(job, ROWS_U), b),
+        block(job, K, geti(job, ROWS_K), b),
+        block(job, Y, geti(job, ROWS_Y), b),
+    )
+
+
+@jit
+def propagate(job, b):
+    """Make a block's propagator anew, after its parameters changed."""
+    k, s = block(job, K, geti(job, ROWS_K), b), block(job, S, 2, b)
+    prepare(geti(job, PROPAGATOR), s, block(job, P, geti(job, ROWS_P), b), k, get(geti(job, NUMBERS), 1))
+
+
+@jit
+def admit(job, b, lane):
+    """Put the person whom ``WHO`` names into a lane: parameters, starting state, clock at 0."""
+    i = b * LANES + lane
+    who = geti(geti(job, WHO), i)
+    rows, m = geti(job, ROWS_X), geti(job, ROWS_P)
+    for r in range(rows):
+        put(block(job, X, rows, b), r * LANES + lane, get(geti(job, LIBRARY_X), who * rows + r))
+    for r in range(m):
+        put(block(job, P, m, b), r * LANES + lane, get(geti(job, LIBRARY_P), who * m + r))
+    for r in range(geti(job, ROWS_U)):
+        put(block(job, U, geti(job, ROWS_U), b), r * LANES + lane, 0.0)
+    put(geti(job, CLOCK), i, 0.0)
+    put(geti(job, ENDED), i, 0.0)
+
+
+@jit
+def start_blocks(kernel, s, p, x, blocks, rows_p, rows_x):
+    """Starting states of blocks of people, by the kernel of the model's initial values."""
+    for b in range(blocks):
+        call_kernel(kernel, s, x, p + b * rows_p * LINE, s, s, x + b * rows_x * LINE)
+
+
+@jit
+def say(job, i, reading, stamp, quality, announced, pressure, minutes):
+    """Write a patient's observation (all but what was delivered)."""
+    set_lane_cell(job, OUT, O_READING, i, reading)
+    set_lane_cell(job, OUT, O_STAMP, i, stamp)
+    set_lane_cell(job, OUT, O_QUALITY, i, quality)
+    set_lane_cell(job, OUT, O_ANNOUNCED, i, announced)
+    set_lane_cell(job, OUT, O_PRESSURE, i, pressure)
+    set_lane_cell(job, OUT, O_ENDED, i, get(geti(job, ENDED), i))
+    set_lane_cell(job, OUT, O_CLOCK, i, minutes)

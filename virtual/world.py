@@ -1,0 +1,357 @@
+"""The world of a closed loop: a batch of virtual patients, their sensors, pumps and disturbances, under one clock.
+
+::
+
+    world = GlucoseWorld(people, interval=5.0, sensor=CGM.named("dexcom_g6"), meals=Meals.named("by weight"))
+    seen = world.reset(seed=7)
+    while world.time < 1440:
+        seen = world.step(policy.act(seen))        # (n, actions): held for the control interval
+    world.trace                                     # the truth, for scores only
+
+One jitted call moves everybody by one control interval; nothing of it is Python per patient. Threads share out slices of
+blocks. Patient k's numbers depend on its seed and its own history only: alone or among 4,096, on one thread or two, the
+same bits (tests/test_world.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..pkpd.calls import addresses
+from ..pkpd.errors import DoseloopError
+from ..pkpd.lanes import LANES
+from ..pkpd.march import march_of, pack, unpack
+from ..pkpd.system import system
+from . import core as c
+from .people import People
+
+__all__ = ["ENDINGS", "Observation", "World", "lanes_of"]
+
+ENDINGS = {
+    c.RUNNING: "",
+    c.LOW: "glucose below 10 mg/dL",
+    c.HIGH: "glucose above 600 mg/dL",
+    c.NOT_FINITE: "not finite",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the bedside knows of a batch of n at one moment. Nothing here is the truth.
+
+    Attributes:
+        time: minutes since the world's reset.
+        reading: (n,) the newest sample since the last observation: mg/dL or BIS; NaN where there is none.
+        reading_time: (n,) the time stamp on it (min since that patient's admission); NaN where there is none.
+        quality: (n,) 0 to 100: signal quality index of a BIS monitor; 100 for a CGM.
+        announced: (n,) g of carbohydrate announced at this moment (since the last observation).
+        delivered: (n, actions) what the pump confirmed over the last interval, in the actions' units: a mean rate, or an
+            amount where the action is an amount.
+        ended: (n,) True where the patient's run is over (`World.endings` says why).
+        clock: (n,) minutes since that patient's admission; ``time`` for all unless some were admitted later.
+        pressure: (n,) mean arterial pressure, mmHg; NaN where it is not measured.
+    """
+
+    time: float
+    reading: np.ndarray
+    reading_time: np.ndarray
+    quality: np.ndarray
+    announced: np.ndarray
+    delivered: np.ndarray
+    ended: np.ndarray
+    clock: np.ndarray
+    pressure: np.ndarray
+
+
+def lanes_of(values: Any, n: int, what: str) -> np.ndarray:
+    """A number or (n,) numbers as (blocks · 8,), idle lanes repeating the last.
+
+    Raises:
+        DoseloopError: the shape is another, or a value is not finite.
+    """
+    row = np.asarray(values, dtype=float)
+    if row.shape not in ((), (n,)):
+        raise DoseloopError(f"{what} has shape {row.shape}; one number or ({n},) is meant")
+    if not np.isfinite(row).all():
+        raise DoseloopError(f"{what} is not finite")
+    full = np.broadcast_to(row, (n,))
+    return np.concatenate([full, np.repeat(full[-1:], -n % LANES)])
+
+
+class World:
+    """A batch of n patients of one model; `GlucoseWorld` and `AnaesthesiaWorld` say what surrounds them.
+
+    Attributes:
+        people: the library of patients; ``who`` (n,) says which of them stands in each lane.
+        n: number of patients under way.
+        interval: the control interval, min; ``tick`` min: the step of sensors, pumps and truth; ``ticks`` of it.
+        actions: names with units of the columns of an action.
+        truth_name: the model output that is scored.
+    """
+
+    actions: tuple[str, ...] = ()
+    _step: Callable[..., None]
+    _reset: Callable[..., None]
+
+    def __init__(
+        self,
+        people: People,
+        *,
+        n: int | None,
+        interval: float,
+        tick: float,
+        truth: str,
+        sensed: str,
+        keep: bool,
+        threads: int,
+        slots: Mapping[str, int],
+    ) -> None:
+        model, self.people = people.model, people
+        self.n = len(people) if n is None else int(n)
+        self.interval, self.tick = float(interval), float(tick)
+        self.ticks = round(self.interval / self.tick)
+        names, bad = model.names("outputs"), []
+        if self.n < 1 or len(people) < 1:
+            bad.append("there is nobody in it")
+        if self.ticks < 1 or abs(self.ticks * self.tick - self.interval) > 1e-9 * self.interval:
+            bad.append(f"interval {interval} min is not a whole number of ticks of {tick} min")
+        if model.time_unit != "min":
+            bad.append(f"model '{model.id}' counts time in {model.time_unit}; a loop counts minutes")
+        bad += [f"model '{model.id}' has no output '{o}'" for o in (truth, sensed) if o not in names]
+        if threads < 1:
+            bad.append(f"threads must be 1 or more, not {threads}")
+        if bad:
+            raise DoseloopError([f"world: {b}" for b in bad])
+        if any(i.word == "input" and i.args == (0, 0) for i in system(model).rhs().instructions):
+            raise DoseloopError(f"world: model '{model.id}' reads the time itself; time-varying effects must be inputs")
+        self.truth_name, self.threads = truth, int(threads)
+        self.blocks = -(-self.n // LANES)
+        self._march = march_of(model, self.tick)
+        self._keep, self._kept, self._pool = keep, [], None  # type: tuple[bool, list[np.ndarray], Any]
+        self._slots = dict(slots)
+        self._plant(names.index(truth), names.index(sensed))
+        self.time, self._ready = 0.0, False
+
+    def _plant(self, true: int, sensed: int) -> None:
+        m, S, B = self._march, self._march.system, self.blocks
+        width = B * LANES
+        start = self.people.start if self.people.start is not None else starting_states(self.people)
+        self._fixed: dict[str, np.ndarray] = {
+            "NUMBERS": np.array([self.tick, m.h]),
+            "LIBRARY_P": np.ascontiguousarray(self.people.parameters, dtype=float),
+            "LIBRARY_X": np.ascontiguousarray(start, dtype=float),
+            "SPARE": np.zeros((B, S.rows_x, LANES)),
+            "S": np.zeros((B, 2, LANES)),
+            "MASK": np.zeros(width, dtype=np.int64),
+            "ACTION": np.zeros((width, len(self.actions))),
+            "OUT": np.full((c.O_DELIVERED + len(self.actions), width), np.nan),
+            "TRUTH": np.full((self.ticks, width), np.nan),
+        }
+        # all that changes: a snapshot copies these and nothing else
+        self._state: dict[str, np.ndarray] = {
+            "X": np.zeros((B, S.rows_x, LANES)),
+            "P": np.zeros((B, S.rows_p, LANES)),
+            "U": np.zeros((B, S.rows_u, LANES)),
+            "K": np.zeros((B, m.rows_k, LANES)),
+            "Y": np.zeros((B, S.rows_y, LANES)),
+            "CLOCK": np.zeros(width),
+            "ENDED": np.zeros(width),
+            "KEY": np.zeros((2, width), dtype=np.int64),
+            "WHO": np.zeros(width, dtype=np.int64),
+        }
+        self._sizes = {
+            "BLOCKS": B,
+            "PEOPLE": self.n,
+            "TICKS": self.ticks,
+            "STEPS": m.steps,
+            "KERNEL": m.kernel,
+            "PROPAGATOR": m.propagator,
+            "OUTPUTS": m.outputs,
+            "ROWS_X": S.rows_x,
+            "ROWS_P": S.rows_p,
+            "ROWS_U": S.rows_u,
+            "ROWS_K": m.rows_k,
+            "ROWS_Y": S.rows_y,
+            "ACTIONS": len(self.actions),
+            "TRUE": true,
+            "SENSED": sensed,
+        }
+
+    def _seal(self) -> None:
+        """Write the job table, once all arrays exist (they never move afterwards)."""
+        self._job = np.zeros(128, dtype=np.int64)
+        arrays = self._fixed | self._state
+        places = dict(zip(arrays, addresses(list(arrays.values()))))
+        for name, value in (self._sizes | places).items():
+            self._job[self._slots[name] if name in self._slots else getattr(c, name)] = value
+        self._address = int(self._job.ctypes.data)
+        self._edges = self._slices()
+
+    def _slices(self) -> list[tuple[int, int]]:
+        parts = min(self.threads, self.blocks)
+        edges = np.linspace(0, self.blocks, parts + 1).astype(int).tolist()
+        return list(zip(edges[:-1], edges[1:]))
+
+    def _run(self, loop: Callable[..., None]) -> None:
+        if len(self._edges) == 1:
+            loop(self._address, 0, self.blocks)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="doseloop-world")
+        for task in [self._pool.submit(loop, self._address, a, b) for a, b in self._edges]:
+            task.result()
+
+    def reset(
+        self,
+        seed: int | Sequence[int] | np.ndarray,
+        *,
+        only: np.ndarray | None = None,
+        who: Sequence[int] | np.ndarray | None = None,
+        place: Sequence[int] | np.ndarray | None = None,
+    ) -> Observation:
+        """Admit patients: their starting state, clock at 0, new sensors and pumps, and the random streams from the start.
+
+        Args:
+            seed: one seed for the batch (lane k draws as patient k), or (n,) seeds (lane k as patient 0 under its own
+                seed, so that it equals a lone world with that seed).
+            only: (n,) mask of the lanes to admit; the others go on as they were. Default: all, and the time starts at 0.
+            who: (n,) which of ``people`` stands in each lane; default lane k gets person k, wrapping around.
+            place: (n,) patient numbers for the streams, in place of k or 0 (an episode's number, for one).
+
+        Raises:
+            DoseloopError: shapes or numbers do not fit.
+        """
+        seeds = np.asarray(seed)
+        mask = np.ones(self.n, dtype=bool) if only is None else np.asarray(only)
+        people = np.arange(self.n) % len(self.people) if who is None else np.asarray(who)
+        places = (
+            (np.arange(self.n) if seeds.ndim == 0 else np.zeros(self.n, int)) if place is None else np.asarray(place)
+        )
+        bad = [] if seeds.dtype.kind in "iu" else [f"a seed is a whole number, not {seeds.dtype}"]
+        bad += [] if seeds.shape in ((), (self.n,)) else [f"seed has shape {seeds.shape}; one or ({self.n},) is meant"]
+        bad += [] if mask.dtype == bool and mask.shape == (self.n,) else [f"only is a mask of ({self.n},) booleans"]
+        for name, row, high in (("who", people, len(self.people)), ("place", places, 2**32)):
+            if row.shape != (self.n,) or row.dtype.kind not in "iu" or row.min() < 0 or row.max() >= high:
+                bad.append(f"{name} wants ({self.n},) whole numbers from 0 to {high - 1}")
+        if not (self._ready or mask.all()):
+            bad.append("the first reset admits everybody")
+        if bad:
+            raise DoseloopError([f"reset: {b}" for b in bad])
+        idle = self.blocks * LANES - self.n
+        fill = lambda row: np.concatenate([row, np.repeat(row[-1:], idle)])  # noqa: E731
+        chosen = fill(mask)
+        key, standing = self._state["KEY"], self._state["WHO"]
+        key[0, chosen] = fill(np.broadcast_to(seeds, (self.n,)))[chosen].astype(np.uint64).view(np.int64)
+        key[1, chosen] = fill(places)[chosen]
+        standing[chosen] = fill(people)[chosen]
+        self._fixed["MASK"][:] = chosen
+        if only is None:
+            self.time, self._kept = 0.0, []
+        self._run(self._reset)
+        self._ready = True
+        return self.observe()
+
+    @property
+    def who(self) -> np.ndarray:
+        """(n,) which of ``people`` stands in each lane."""
+        return self._state["WHO"][: self.n].copy()
+
+    def step(self, action: np.ndarray) -> Observation:
+        """Hold an action (n, actions) for one control interval; what is seen at its end.
+
+        Raises:
+            DoseloopError: not reset yet, another shape, or a number that is not finite or below 0 (it says whose).
+        """
+        asked = np.asarray(action, dtype=float)
+        if not self._ready:
+            raise DoseloopError("step: reset the world first")
+        if asked.shape != (self.n, len(self.actions)):
+            raise DoseloopError(f"step: an action is ({self.n}, {len(self.actions)}), not {asked.shape}")
+        if not (asked.min() >= 0 and asked.max() < np.inf):  # a NaN fails the first
+            rows = np.flatnonzero(~((asked >= 0) & (asked < np.inf)).all(axis=1))
+            raise DoseloopError(
+                [f"step: patient {i}: {dict(zip(self.actions, asked[i].tolist()))}" for i in rows[:5]]
+                + [f"step: an action is finite and not below 0; {len(rows)} of {self.n} are not"]
+            )
+        self._fixed["ACTION"][: self.n] = asked
+        self._run(self._step)
+        self.time += self.interval
+        if self._keep:
+            self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
+        return self.observe()
+
+    def observe(self) -> Observation:
+        """What the bedside sees now (the same until the next step)."""
+        if not self._ready:
+            raise DoseloopError("observe: reset the world first")
+        out = self._fixed["OUT"][:, : self.n].copy()
+        return Observation(
+            self.time,
+            out[c.O_READING],
+            out[c.O_STAMP],
+            out[c.O_QUALITY],
+            out[c.O_ANNOUNCED],
+            out[c.O_DELIVERED :].T,
+            out[c.O_ENDED] > 0,
+            out[c.O_CLOCK],
+            out[c.O_PRESSURE],
+        )
+
+    # the truth, for scores and rewards: no controller sees it ----------------------------------------------------------
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(n, ticks) the scored output over the last step, at the end of each tick; held where a run has ended."""
+        return self._fixed["TRUTH"][:, : self.n].T.copy()
+
+    @property
+    def trace(self) -> np.ndarray:
+        """(n, ticks so far) the scored output since the reset of everybody (``keep=True``)."""
+        if not self._keep:
+            raise DoseloopError("trace: make the world with keep=True")
+        return np.concatenate(self._kept).T if self._kept else np.empty((self.n, 0))
+
+    @property
+    def state(self) -> np.ndarray:
+        """(n, states) the plant's true state."""
+        return self._state["X"].transpose(0, 2, 1).reshape(-1, self._march.system.rows_x)[: self.n].copy()
+
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Each model output, true, (n,)."""
+        rows = self._state["Y"].transpose(1, 0, 2).reshape(self._march.system.rows_y, -1)[:, : self.n]
+        return {name: row.copy() for name, row in zip(self.people.model.names("outputs"), rows)}
+
+    @property
+    def endings(self) -> np.ndarray:
+        """(n,) 0 where the run goes on, else why it ended (`ENDINGS`)."""
+        return self._state["ENDED"][: self.n].astype(np.int64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that changes, copied: `restore` goes on from there with the same bits."""
+        arrays = {k: v.copy() for k, v in self._state.items()}
+        return {"time": self.time, "out": self._fixed["OUT"].copy(), "kept": list(self._kept), "arrays": arrays}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> Observation:
+        """Go back to a snapshot of this world or of one made alike."""
+        shapes = {k: v.shape for k, v in self._state.items()}
+        if {k: v.shape for k, v in snapshot["arrays"].items()} != shapes:
+            raise DoseloopError("restore: the snapshot is of another kind of world")
+        for name, array in snapshot["arrays"].items():
+            self._state[name][:] = array
+        self._fixed["OUT"][:] = snapshot["out"]
+        self.time, self._kept, self._ready = snapshot["time"], list(snapshot["kept"]), True
+        return self.observe()
+
+
+def starting_states(people: People) -> np.ndarray:
+    """(n, states) the model's own starting values for each person."""
+    S, p = system(people.model), pack(people.parameters)
+    x, spare = np.zeros((len(p), S.rows_x, LANES)), np.zeros((2, LANES))
+    c.start_blocks(S.kernel("initial"), *addresses([spare, p, x]), len(p), S.rows_p, S.rows_x)
+    return unpack(x, len(people))

@@ -14,15 +14,14 @@ from operator import attrgetter
 from typing import Any
 
 from ..pkpd.model import Covariate, Effect, Model, Output, Parameter, Printed, Residual, Route
-from ..pkpd.ops import const, exp, maximum, power, where
+from ..pkpd.ops import const, exp, power, where
 from ..pkpd.physiology import fat_free_mass_al_sallami
+from ._bis import bis_of, monitor_delay
 from ._three_compartments import AMOUNTS_PROPOFOL, CLEARANCES, VOLUMES, flow
 
 STREAM = "Eleveld 2018, NONMEM control stream (as quoted in public code; full text not seen)"
 LOG = "the paper's column is the SD of the log; this is its square, as the control stream has it"
 TABLE = "Eleveld 2018 Table 3 (as transcribed; SD of the log)"
-
-LEAST = 1e-9  # of Ce50: below it, power would have no derivative by its exponent; BIS differs by less than 1e-10
 
 
 def _sigmoid(ratio: Any, hill: Any) -> Any:
@@ -57,7 +56,6 @@ def individual(theta: Any, cov: Any, eta: Any) -> dict[str, Any]:
     q2 = theta.q2 * power(v2 / theta.v2, 0.75) * (1.0 + theta.q2_maturation * (1.0 - q3_maturation))
     q3 = theta.q3 * power(v3 / theta.v3, 0.75) * q3_maturation / (pma_ref / (pma_ref + theta.q3_half_age))
     ke0 = where(cov.venous > 0.5, theta.ke0_venous, theta.ke0) * power(size, -0.25)
-    delay = const(15.0, "s") + exp(theta.delay_age * cov.age) * const(1.0, "s")
     return {
         "v1": v1,
         "v2": v2,
@@ -70,7 +68,7 @@ def individual(theta: Any, cov: Any, eta: Any) -> dict[str, Any]:
         "e0": theta.e0,
         "gamma_low": theta.gamma_low,
         "gamma_high": theta.gamma_high,
-        "delay": delay * const(1 / 60, "min/s"),
+        "delay": monitor_delay(cov.age, theta.delay_age),
     }
 
 
@@ -81,9 +79,7 @@ def rhs(t: Any, x: Any, p: Any, u: Any) -> dict[str, Any]:
 
 def bis(ce: Any, p: Any) -> Any:
     """BIS: a sigmoid of the effect-site concentration, steeper below Ce50 than above it."""
-    ratio = maximum(ce / p.ce50, LEAST)
-    raised = power(ratio, where(ratio < 1.0, p.gamma_low, p.gamma_high))
-    return p.e0 / (1.0 + raised)
+    return bis_of(ce / p.ce50, where(ce < p.ce50, p.gamma_low, p.gamma_high), p.e0)
 
 
 def outputs(t: Any, x: Any, p: Any) -> dict[str, Any]:

@@ -17,22 +17,28 @@ POINTS = 200
 class Points:
     """Random patients, states and signals of a model; covariates inside their range and at its corners.
 
-    ``beyond`` 1.25 puts the range's ends a quarter further out (codes excepted).
+    ``beyond`` 1.25 puts the range's ends a quarter further out (codes excepted). A few of the full number are far out
+    (random effects times 4, covariates a quarter beyond their range) or hold next to nothing, as floors and caps need.
     """
 
     def __init__(self, model, count=POINTS, beyond=1.0):
         rng = np.random.Generator(np.random.Philox(key=[len(model.id), count]))
         low, high = (np.array([getattr(c, side) for c in model.covariates]) for side in ("low", "high"))
         inside = rng.uniform(low, high, (count, len(low)))
-        corner = np.where(rng.random(inside.shape) < 0.5, low / beyond, high * beyond)
+        half, far = POINTS // 2, np.zeros(count, dtype=bool)
+        if count == POINTS and beyond == 1.0:
+            far[half + 5 : half + 20] = True
+        out = np.where(far, 1.25, beyond)[:, None]
+        corner = np.where(rng.random(inside.shape) < 0.5, low / out, high * out)
         codes = np.array([c.unit == "1" for c in model.covariates], dtype=bool)
         self.cov = np.where(np.arange(count)[:, None] % 2 == 0, inside, corner)
         self.cov = np.where(codes, np.round(np.clip(self.cov, low, high)), self.cov)
         self.eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, count) if model.effects else None
         self.eta = np.zeros((count, 0)) if self.eta is None else self.eta
+        self.eta = np.where(far[:, None], 4 * self.eta, self.eta)
         self.t = rng.uniform(0, 100, count)
         self.x = np.exp(rng.uniform(np.log(1e-2), np.log(1e4), (count, len(model.states))))
-        self.x[POINTS // 2 : POINTS // 2 + 5] = 1e-30  # next to nothing: where equations guard a power or a quotient
+        self.x[half : half + 5] = 1e-30
         self.u = rng.uniform(0, 10, (count, len(model.inputs) + len(model.routes)))
         self.p = individuals(model, self.cov, self.eta)
 

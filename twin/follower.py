@@ -1,0 +1,293 @@
+"""The estimator in the loop: one call of `Follower.step` for each control interval.
+
+::
+
+    follower = Follower(statement, covariates, count=1)
+    belief = follower.observe(reading)                    # at the start, no time has passed
+    while True:
+        draws = follower.draws(30)                        # states, parameters, offsets for the controller
+        belief = follower.step(inputs, reading, reading_time)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ..pkpd.engine import _threads
+from ..pkpd.errors import DoseloopError
+from ..pkpd.individuals import covariate_matrix, individuals
+from . import outlook, ring, ukf
+from .augmented import layout_of
+from .belief import Bands, Belief, Draws, bands
+from .follow import Follow
+from .start import first_belief
+
+__all__ = ["Follower"]
+
+THREAD_PATIENTS = 16  # fewer patients than this for each thread are done sooner than a thread is woken
+_pool: list[ThreadPoolExecutor] = []
+
+
+def share_out(work: Callable[[int, int], None], n: int) -> None:
+    """Run ``work(first, last)`` over n patients, by threads where it pays. Patients do not depend on one another."""
+    parts = min(_threads[0], n // THREAD_PATIENTS)
+    if parts <= 1:
+        work(0, n)
+        return
+    if not _pool or _pool[0]._max_workers < parts:
+        _pool[:] = [ThreadPoolExecutor(parts, thread_name_prefix="doseloop-follow")]
+    edges = np.linspace(0, n, 4 * parts + 1).astype(int)
+    for task in [_pool[0].submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges)]:
+        task.result()
+
+
+class Follower:
+    """Follows n patients of one statement, sample by sample.
+
+    A patient's numbers do not depend on the batch, the place in it or the number of threads.
+
+    Args:
+        follow: what is estimated and how it is measured.
+        covariates: as in `pkpd.individuals.covariate_matrix`: a mapping, a sequence of n mappings, (n, covariates).
+        count: n, where ``covariates`` is one mapping or None (default: as many as there are covariates).
+        mean: prior mean of all the model's random effects, (effects,) or (n, effects); default 0.
+        covariance: prior covariance of all of them, (effects, effects) or (n, effects, effects); default the model's.
+        start: states at the start, (states,) or (n, states); default the model's own for these effects, with their
+            spread.
+        time: now.
+        seed: of draws; (n,) or one number.
+        theta: other typical values than the published ones.
+        step: longest step of the march (default: the model's).
+
+    Raises:
+        DoseloopError: listing everything that has the wrong shape or is not finite.
+    """
+
+    def __init__(
+        self,
+        follow: Follow,
+        covariates: Any = None,
+        count: int | None = None,
+        *,
+        mean: np.ndarray | None = None,
+        covariance: np.ndarray | None = None,
+        start: np.ndarray | None = None,
+        time: float = 0.0,
+        seed: int | np.ndarray = 0,
+        theta: np.ndarray | None = None,
+        step: float | None = None,
+    ) -> None:
+        self.follow, self.layout = follow, layout_of(follow, step)
+        model = follow.model
+        matrix = covariate_matrix(model, covariates, count)
+        n, E = len(matrix), len(model.effects)
+        if count is not None and n != count:
+            raise DoseloopError(f"{n} rows of covariates for {count} patients")
+        self.n, self.at, self.now = n, float(time), 0
+        typical = model.theta if theta is None else np.asarray(theta, dtype=float)
+        given = {"mean": (mean, (E,)), "covariance": (covariance, (E, E)), "start": (start, (len(model.states),))}
+        bad, arrays = [], {}
+        for name, (value, shape) in given.items():
+            if value is None:
+                continue
+            array = np.asarray(value, dtype=float)
+            if array.shape not in (shape, (n, *shape)):
+                bad.append(f"{name} has shape {array.shape}; {shape} or {(n, *shape)} is meant")
+            elif not np.isfinite(array).all():
+                bad.append(f"{name} is not finite")
+            else:
+                arrays[name] = np.ascontiguousarray(np.broadcast_to(array, (n, *shape)))
+        if bad:
+            raise DoseloopError([f"following '{model.id}': {b}" for b in bad])
+        self.covariates, self.theta = matrix, typical
+        self._fixed = np.ascontiguousarray(np.hstack([np.broadcast_to(typical, (n, len(typical))), matrix]))
+        self._eta = arrays.get("mean", np.zeros((n, E)))
+        whole = arrays.get("covariance", np.broadcast_to(model.omega, (n, E, E)))
+        chosen = self.layout.effect_of
+        self._centre = np.ascontiguousarray(self._eta[:, chosen])
+        self._omega = np.ascontiguousarray(whole[:, chosen[:, None], chosen[None, :]])
+        self.seed = np.broadcast_to(np.asarray(seed, dtype=np.int64), (n,)).copy()
+        self._delay = self._slots_of_delay(matrix, typical)
+        slots = int(self._delay.max(initial=0)) + int(np.ceil(follow.late / follow.interval)) + 2
+        self._start = arrays.get("start")
+        L, nu = follow.size, len(follow.signals)
+        self._m, self._P = first_belief(self.layout, self._fixed, self._eta, self._centre, self._omega, self._start)
+        self._s = np.zeros((n, ukf.FIGURES))
+        self._s[:, [ukf.CONSISTENCY, ukf.WIDENESS]] = 1.0
+        self._s[:, ukf.INNOVATION] = np.nan
+        self._ring = (
+            np.zeros((n, slots, L)), np.zeros((n, slots, L, L)), np.zeros((n, slots, ukf.FIGURES)),
+            np.zeros((n, slots, nu)), np.full((n, slots), np.nan), np.ones((n, slots)),
+        )  # fmt: skip
+        self._oldest, self._fate = np.zeros(n, dtype=np.int64), np.full(n, ukf.FATE_MISSING, dtype=np.int64)
+        for store, value in zip(self._ring, (self._m, self._P, self._s)):
+            store[:, 0] = value
+        self._none = np.zeros((n, nu))
+        self._run(False, self._none, None, None, None)
+
+    def _slots_of_delay(self, matrix: np.ndarray, typical: np.ndarray) -> np.ndarray:
+        f, delay = self.follow, self.follow.sensor.delay
+        if isinstance(delay, str):
+            p = individuals(f.model, matrix, self._eta, typical)
+            minutes = p[:, list(f.model.individual_units).index(delay)]
+            minutes = np.clip(minutes, 0.0, f.longest_delay)
+        else:
+            minutes = np.full(len(matrix), float(delay))
+        self.delay: np.ndarray = minutes
+        return np.asarray(np.rint(minutes / f.interval), dtype=np.int64)
+
+    @property
+    def time(self) -> float:
+        """Now."""
+        return self.at + self.now * self.follow.interval
+
+    def __len__(self) -> int:
+        return self.n
+
+    def step(
+        self,
+        inputs: np.ndarray,
+        reading: Any = np.nan,
+        reading_time: Any = None,
+        quality: Any = None,
+    ) -> Belief:
+        """An interval has passed: move on, and learn from a reading.
+
+        Args:
+            inputs: (n, signals) or (signals,) held over the interval, in the order of ``Follow.signals``: inputs, then
+                one rate for each route (a bolus: amount / interval).
+            reading: (n,) or a number; NaN where there is none.
+            reading_time: when the sensor took it (its own delay is known to the statement); default now. It is put at
+                the nearest interval's end. One that is older is put in its place and what came after is done again.
+            quality: 0–100, where the sensor tells.
+
+        Raises:
+            DoseloopError: an array of the wrong shape, or inputs that are not finite.
+        """
+        u = self._inputs(inputs, (self.n, len(self.follow.signals)), "inputs")
+        self.now += 1
+        self._run(True, u, reading, reading_time, quality)
+        return self.belief()
+
+    def observe(self, reading: Any, reading_time: Any = None, quality: Any = None) -> Belief:
+        """Learn from a reading while no time passes: the first one, or one that was sent later. See `step`."""
+        self._run(False, self._none, reading, reading_time, quality)
+        return self.belief()
+
+    def _inputs(self, inputs: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+        u = np.asarray(inputs, dtype=float)
+        try:
+            u = np.ascontiguousarray(np.broadcast_to(u, shape))
+        except ValueError:
+            raise DoseloopError(f"{what} have shape {u.shape}; {shape} is meant") from None
+        if not np.isfinite(u).all():
+            raise DoseloopError(f"{what} are not finite for patient(s) {np.unique(np.argwhere(~np.isfinite(u))[:, 0])}")
+        return u
+
+    def _row(self, value: Any, default: float, what: str) -> np.ndarray:
+        v = np.asarray(default if value is None else value, dtype=float)
+        if v.shape not in ((), (1,), (self.n,)):
+            raise DoseloopError(f"{what} has shape {v.shape}; ({self.n},) is meant")
+        return np.ascontiguousarray(np.broadcast_to(v, (self.n,)))
+
+    def _run(self, advance: bool, u: np.ndarray, reading: Any, reading_time: Any, quality: Any) -> None:
+        f, sensor = self.follow, self.follow.sensor
+        y = self._row(reading, np.nan, "reading").copy()
+        t = self._row(reading_time, self.time, "reading_time")
+        q = self._row(quality, 100.0, "quality")
+        output = f.model.output(f.output)
+        low = output.low if sensor.low is None else sensor.low
+        high = output.high if sensor.high is None else sensor.high
+        present = np.isfinite(y)
+        with np.errstate(invalid="ignore"):
+            good = (y >= low) & (y <= high) & (q >= max(sensor.quality, 1e-3)) & (q <= 100.0) & np.isfinite(t)
+            age = np.where(good, np.rint((t - self.at) / f.interval), 0.0)
+        slot = np.clip(age, -1e9, 1e9).astype(np.int64)
+        ahead = slot > self.now
+        strange = present & (~good | ahead)
+        y[strange] = np.nan
+        noise = (100.0 / np.where(good, q, 100.0)) ** 2
+        slot = np.where(strange, self.now, slot - self._delay)
+        A = self.layout.arrays()
+
+        def work(first: int, last: int) -> None:
+            ring.follow(
+                A, first, last, self.now, self.at, advance, u, slot, y, noise, self._oldest, self._fixed, self._eta,
+                self._centre, self._omega, self._m, self._P, self._s, *self._ring, self._fate,
+            )  # fmt: skip
+
+        share_out(work, self.n)
+        self._fate[strange] = ukf.FATE_IMPLAUSIBLE
+
+    def belief(self) -> Belief:
+        """What is believed now."""
+        s = self._s
+        column = lambda i: s[:, i].copy()  # noqa: E731
+        eta = self._eta.copy()
+        nx, q = len(self.follow.model.states), len(self.layout.effect_of)
+        eta[:, self.layout.effect_of] = self._m[:, nx : nx + q]
+        return Belief(
+            self.follow, self.time, self._m.copy(), self._P.copy(),
+            individuals(self.follow.model, self.covariates, eta, self.theta),
+            column(ukf.EXPECTED), column(ukf.EXPECTED_SD), column(ukf.TRUTH), column(ukf.TRUTH_SD),
+            column(ukf.INNOVATION), column(ukf.CONSISTENCY), column(ukf.LOG_EVIDENCE), column(ukf.INCREMENT),
+            np.full(self.n, np.nan), column(ukf.WIDENESS), column(ukf.GATED), column(ukf.IN_ROW), column(ukf.WIDENED),
+            self._fate.copy(),
+        )  # fmt: skip
+
+    def draws(self, k: int) -> Draws:
+        """k equally weighted draws of each patient's belief; one draw is the mean.
+
+        Draws come in antithetic pairs from a counter-based stream of (seed, now): the same call gives the same bits.
+        """
+        if not 1 <= k < 65536:
+            raise DoseloopError(f"{k} draws; 1 to 65535 are meant")
+        f, A, n = self.follow, self.layout.arrays(), self.n
+        z, p = np.empty((n, k, f.size)), np.empty((n, k, len(f.model.individual_units)))
+
+        def work(first: int, last: int) -> None:
+            outlook.draw(A, first, last, self.now, self.seed, self._fixed, self._eta, self._m, self._P, z, p)
+
+        share_out(work, n)
+        nx, q, d = len(f.model.states), len(self.layout.effect_of), len(f.disturbed)
+        effects = np.repeat(self._eta[:, None, :], k, axis=1)
+        effects[:, :, self.layout.effect_of] = z[:, :, nx : nx + q]
+        offset = z[:, :, nx + q + d].copy() if f.offset is not None else np.zeros((n, k))
+        return Draws(z[:, :, :nx].copy(), p, offset, z[:, :, nx + q : nx + q + d].copy(), effects)
+
+    def predict(self, inputs: np.ndarray, coverage: float = 0.9) -> Bands:
+        """Bands of readings and of the truth over the coming intervals.
+
+        Args:
+            inputs: (H, signals) or (n, H, signals), what will be held.
+            coverage: of the bands, between 0 and 1.
+        """
+        if not 0 < coverage < 1:
+            raise DoseloopError(f"a coverage lies between 0 and 1, not {coverage}")
+        u = np.asarray(inputs, dtype=float)
+        nu = len(self.follow.signals)
+        if u.ndim == 2:
+            u = u[None]
+        if u.ndim != 3 or u.shape[0] not in (1, self.n) or u.shape[2] != nu:
+            shape = f"(H, {nu}) or ({self.n}, H, {nu})"
+            raise DoseloopError(f"inputs ahead have shape {np.shape(inputs)}; {shape} is meant")
+                f"inputs ahead have shape {np.shape(inputs)}; (H, {nu}) or ({self.n}, H, {nu}) is meant"
+            )
+        u = self._inputs(u, u.shape, "inputs ahead")
+        out, A = np.empty((self.n, u.shape[1], 4)), self.layout.arrays()
+        held = np.ascontiguousarray(self._ring[3][:, self.now % self._ring[3].shape[1]])
+
+        def work(first: int, last: int) -> None:
+            outlook.ahead(
+                A, first, last, self.now, self.at, u, held, self._fixed, self._eta, self._centre, self._omega, self._m,
+                self._P, self._s, out,
+            )  # fmt: skip
+
+        share_out(work, self.n)
+        times = self.time + self.follow.interval * np.arange(1, u.shape[1] + 1)
+        return bands(times, out[..., 0], out[..., 1], out[..., 2], out[..., 3], coverage)

@@ -1,0 +1,287 @@
+"""A sigma-point Kalman filter with central-difference weights (Norgaard, Poulsen & Ravn, Automatica 2000;36:1627).
+
+The points of the unscented filter, at a distance of √3 SDs, with weights under which the covariance is a sum of squares
+of first and second differences: it cannot become indefinite, at any dimension, where the unscented weights of 24 rows
+would carry a negative centre. Exact for linear models. Points stand in the 8 lanes of the march's kernels, so a
+patient's bits do not depend on the batch. The covariance is kept whole and factorised by a Cholesky that takes
+singular matrices (a known state has no spread).
+
+Non-negative states: points are put on 0 before the model reads them (`twin.augmented`), and so is the mean. A log
+transform instead would make known zeros (no drug given yet, nothing eaten) impossible to state.
+"""
+# Numba functions carry no annotations: Numba infers the types.
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..pkpd.jit import jit
+from .algebra import cholesky
+from .augmented import (
+    ADDITIVE,
+    ALARM,
+    COLOURED,
+    DISTURBED,
+    EFFECTS,
+    FORGET,
+    GATE,
+    MOST,
+    OFFSET,
+    PATIENCE,
+    PROPORTIONAL,
+    SETTLE,
+    SIZE,
+    STATES,
+    TOP,
+    W,
+    carry,
+    read,
+)
+
+DISTANCE = math.sqrt(3.0)  # of a point from the centre, in SDs: right to the fourth moment of a normal law
+FIRST = 0.5 / DISTANCE
+SECOND = math.sqrt(DISTANCE**2 - 1.0) / (2.0 * DISTANCE**2)
+BEND = 0.5 / DISTANCE**2
+
+# a belief's row of figures
+(LOG_EVIDENCE, INCREMENT, INNOVATION, CONSISTENCY, WIDENESS, GATED, IN_ROW, WIDENED, EXPECTED, EXPECTED_SD, TRUTH,
+ TRUTH_SD, ESS) = range(13)  # fmt: skip
+FIGURES = 13
+FATE_USED, FATE_MISSING, FATE_IMPLAUSIBLE, FATE_GATED, FATE_WIDENED, FATE_DUPLICATE, FATE_LATE = range(7)
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@jit
+def new_memory(sizes):
+    """Working memory of one thread: factor, points moved, differences, a block, readings."""
+    L, top = sizes[SIZE], sizes[TOP]
+    points = 1 + 2 * top
+    return (
+        np.zeros((L, L)),  # 0 columns of the factor
+        np.zeros((points, sizes[STATES])),  # 1 states of the points after the interval
+        np.zeros((L, L)),  # 2 first differences, by column
+        np.zeros((top, sizes[STATES])),  # 3 second differences, by column
+        np.zeros((max(1, top), W)),  # 4 a block of points
+        np.zeros(W),  # 5 their readings
+        np.zeros(points),  # 6 readings of all points
+        np.zeros(L),  # 7 first differences of the reading
+        np.zeros(L),  # 8 covariance of state and reading
+        np.zeros(L),  # 9 gain
+    )
+
+
+@jit
+def place(m, C, point, rows, Z, lane):
+    """Write sigma point ``point`` (0 the mean, then plus and minus of each column) into a lane."""
+    if point == 0:
+        for r in range(rows):
+            Z[r, lane] = m[r]
+    else:
+        column, sign = (point - 1) // 2, DISTANCE if point % 2 == 1 else -DISTANCE
+        for r in range(rows):
+            Z[r, lane] = m[r] + sign * C[column, r]
+
+
+@jit
+def predict(A, m, P, centre, omega, wideness, u, rose, t, work, memory):
+    """Move mean and covariance of one patient over an interval, in place."""
+    sizes, keep, gained, relative, absolute = A[0], A[3], A[4], A[5], A[6]
+    L, nx, top, q, d = sizes[SIZE], sizes[STATES], sizes[TOP], sizes[EFFECTS], sizes[DISTURBED]
+    C, moved, D1, D2, Z = memory[0], memory[1], memory[2], memory[3], memory[4]
+    onset, first = A[10], A[11]
+    for i in range(d):  # a meal is mis-counted anew: forget what was thought of the last
+        if onset[i] >= 0 and rose[onset[i]]:
+            row = nx + q + i
+            m[row] = 0.0
+            for r in range(L):
+                P[row, r] = 0.0
+                P[r, row] = 0.0
+            P[row, row] = first[row] * first[row]
+    cholesky(P, C)
+    points = 1 + 2 * top
+    for start in range(0, points, W):
+        for lane in range(W):
+            place(m, C, min(start + lane, points - 1), top, Z, lane)
+        carry(A, Z, u, t, work)
+        for lane in range(min(W, points - start)):
+            for r in range(nx):
+                moved[start + lane, r] = Z[r, lane]
+    for r in range(nx):  # what is not a number stays where the centre is, and the centre where it was
+        if math.isfinite(moved[0, r]):
+            m[r] = moved[0, r]
+        for point in range(points):
+            if not math.isfinite(moved[point, r]):
+                moved[point, r] = m[r]
+    for j in range(top):
+        for r in range(nx):
+            up, down = moved[1 + 2 * j, r] - moved[0, r], moved[2 + 2 * j, r] - moved[0, r]
+            m[r] += BEND * (up + down)
+            D1[j, r] = FIRST * (up - down)
+            D2[j, r] = SECOND * (up + down)
+        for r in range(nx, L):
+            D1[j, r] = keep[r] * C[j, r]
+    for j in range(top, L):
+        for r in range(L):
+            D1[j, r] = keep[r] * C[j, r] if r >= j else 0.0
+    for r in range(q):
+        m[nx + r] = centre[r] + keep[nx + r] * (m[nx + r] - centre[r])
+    for r in range(nx + q, L):
+        m[r] *= keep[r]
+    for r in range(L):
+        for c in range(r + 1):
+            P[r, c] = 0.0
+    for j in range(L):
+        for r in range(L):
+            f = D1[j, r]
+            if f != 0.0:
+                for c in range(r + 1):
+                    P[r, c] += f * D1[j, c]
+    for j in range(top):
+        for r in range(nx):
+            f = D2[j, r]
+            if f != 0.0:
+                for c in range(r + 1):
+                    P[r, c] += f * D2[j, c]
+    for r in range(nx):
+        P[r, r] += wideness * (absolute[r] + relative[r] * m[r] * m[r])
+    for r in range(q):
+        for c in range(r + 1):
+            P[nx + r, nx + c] += wideness * (1.0 - keep[nx + r] * keep[nx + c]) * omega[r, c]
+    for r in range(nx + q, L):
+        P[r, r] += wideness * gained[r] * gained[r]
+    symmetric(P)
+
+
+@jit
+def symmetric(P):
+    """Copy the lower half into the upper one."""
+    for r in range(P.shape[0]):
+        for c in range(r):
+            P[c, r] = P[r, c]
+
+
+@jit
+def expect(A, m, P, t, work, memory):
+    """Predicted output with offset: mean, variance, then mean and variance with the coloured error.
+
+    Leaves the covariance of state and reading in ``memory[8]``.
+    """
+    sizes = A[0]
+    L, top, off, col = sizes[SIZE], sizes[TOP], sizes[OFFSET], sizes[COLOURED]
+    C, Z, y, all_y, D, cross = memory[0], memory[4], memory[5], memory[6], memory[7], memory[8]
+    cholesky(P, C)
+    points = 1 + 2 * top
+    for start in range(0, points, W):
+        for lane in range(W):
+            place(m, C, min(start + lane, points - 1), top, Z, lane)
+        read(A, Z, t, work, y)
+        for lane in range(min(W, points - start)):
+            all_y[start + lane] = y[lane]
+    mean, curved = all_y[0], 0.0
+    for point in range(points):
+        if not math.isfinite(all_y[point]):
+            all_y[point] = mean
+    for j in range(top):
+        up, down = all_y[1 + 2 * j] - all_y[0], all_y[2 + 2 * j] - all_y[0]
+        mean += BEND * (up + down)
+        D[j] = FIRST * (up - down)
+        curved += (SECOND * (up + down)) ** 2
+    for j in range(top, L):
+        D[j] = 0.0
+    if off >= 0:
+        mean += m[off]
+        for j in range(L):
+            D[j] += C[j, off]
+    variance = curved
+    for j in range(L):
+        variance += D[j] * D[j]
+    whole, spread = mean, variance
+    if col >= 0:
+        whole += m[col]
+        spread = curved
+        for j in range(L):
+            D[j] += C[j, col]
+            spread += D[j] * D[j]
+    for r in range(L):
+        cross[r] = 0.0
+    for j in range(L):
+        for r in range(j, L):
+            cross[r] += D[j] * C[j, r]
+    return mean, variance, whole, spread
+
+
+@jit
+def judge(A, s, z):
+    """What becomes of a reading z predicted SDs away; keeps the row of figures, returns the fate."""
+    numbers = A[1]
+    squared = min(z * z, numbers[GATE] ** 2)
+    s[INNOVATION] = z
+    s[CONSISTENCY] += numbers[FORGET] * (squared - s[CONSISTENCY])
+    if s[CONSISTENCY] > numbers[ALARM]:
+        s[WIDENESS] = min(numbers[MOST], s[WIDENESS] * math.sqrt(s[CONSISTENCY] / numbers[ALARM]))
+    else:
+        s[WIDENESS] = max(1.0, s[WIDENESS] * (1.0 - numbers[FORGET]))
+    if abs(z) <= numbers[GATE]:
+        s[IN_ROW] = 0.0
+        return FATE_USED
+    s[GATED] += 1.0
+    s[IN_ROW] += 1.0
+    if s[IN_ROW] < numbers[PATIENCE]:
+        return FATE_GATED
+    s[IN_ROW] = 0.0
+    s[GATED] -= 1.0
+    s[WIDENED] += 1.0
+    return FATE_WIDENED
+
+
+@jit
+def widen(A, P, omega, wanted, spread):
+    """Multiply SDs until the reading's variance is near the wanted one; effects no wider than twice the population."""
+    sizes = A[0]
+    f = math.sqrt(min(max(wanted / max(spread, 1e-300), 1.0), 1e4))
+    for r in range(sizes[SIZE]):
+        g = f
+        e = r - sizes[STATES]
+        if 0 <= e < sizes[EFFECTS]:
+            g = max(1.0, min(f, 2.0 * math.sqrt(omega[e, e] / max(P[r, r], 1e-300))))
+        for c in range(sizes[SIZE]):
+            P[r, c] *= g
+            P[c, r] *= g
+
+
+@jit
+def update(A, m, P, s, omega, t, reading, noise, work, memory):
+    """Compare with a reading (NaN: none) and learn from it, in place. Returns the reading's fate."""
+    sizes, numbers, floor = A[0], A[1], A[2]
+    L = sizes[SIZE]
+    _, _, mean, spread = expect(A, m, P, t, work, memory)
+    white = noise * (numbers[ADDITIVE] ** 2 + (numbers[PROPORTIONAL] * mean) ** 2)
+    S = spread + white
+    s[EXPECTED], s[EXPECTED_SD] = mean, math.sqrt(S)
+    s[INCREMENT] = 0.0
+    if not math.isfinite(reading):
+        return FATE_MISSING
+    z = (reading - mean) / math.sqrt(S)
+    fate = judge(A, s, z)
+    if fate == FATE_GATED:
+        return fate
+    s[INCREMENT] = -HALF_LOG_2PI - 0.5 * math.log(S) - 0.5 * z * z
+    s[LOG_EVIDENCE] += s[INCREMENT]
+    cross, gain = memory[8], memory[9]
+    if fate == FATE_WIDENED:
+        widen(A, P, omega, ((reading - mean) / numbers[SETTLE]) ** 2 - white, spread)
+        _, _, mean, spread = expect(A, m, P, t, work, memory)
+        S = spread + white
+    for r in range(L):
+        gain[r] = cross[r] / S
+        m[r] += gain[r] * (reading - mean)
+    for r in range(L):
+        for c in range(r + 1):
+            P[r, c] -= gain[r] * cross[c]
+        P[r, r] = max(P[r, r], 0.0)
+    symmetric(P)
+    for r in range(sizes[STATES]):
+        m[r] = max(m[r], floor[r])
+    return fate

@@ -1,0 +1,88 @@
+"""What a treatment in a closed loop is: what a pump gives, what a sensor reads, where the patient should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import models as _models
+from ..pkpd.model import Model
+from ..safety import Kind, Limits
+
+__all__ = ["Actuator", "Band", "LoopTherapy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where the measured quantity should be: between ``low`` and ``high``, best at ``target`` (unit)."""
+
+    low: float
+    high: float
+    target: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actuator:
+    """One column of an action.
+
+    Attributes:
+        name: what it is called ("basal", "bolus", "propofol").
+        route: the models' route.
+        kind: a rate that is held for the control interval, or a dose at its start.
+        unit: of the column and of the limits table ("U/h", "U", "mg/min").
+        per_rate: rate of the route (models' unit, per min) that one unit of a rate is, or that one unit of a dose is
+            when it is spread over 1 min.
+    """
+
+    name: str
+    route: str
+    kind: Kind
+    unit: str
+    per_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class LoopTherapy:
+    """One treatment that runs in a closed loop, decision by decision, without a person in between. Frozen.
+
+    Attributes:
+        id, drug, title: names; ``purpose``: one sentence, what the loop is for and for whom.
+        model_ids: the models a controller may believe in, the usual one first.
+        interval: time between decisions (min).
+        horizon: how far a plan looks ahead (min).
+        actuators: the columns of an action.
+        output: the model output that is scored; ``sensor`` the one that is measured.
+        measurement: the measurement's name in the limits table, with ``unit``.
+        band: where the patient should be.
+        known: what the usual protocol knows of a patient: names with units.
+        limits: those values to the complete limits table of that patient.
+        sources: where interval, horizon and actuators come from.
+    """
+
+    id: str
+    drug: str
+    title: str
+    purpose: str
+    model_ids: tuple[str, ...]
+    interval: float
+    horizon: float
+    actuators: tuple[Actuator, ...]
+    output: str
+    sensor: str
+    measurement: str
+    unit: str
+    band: Band
+    known: Mapping[str, str]
+    limits: Callable[[str, Mapping[str, float]], Limits]
+    sources: str
+
+    @cached_property
+    def models(self) -> tuple[Model, ...]:
+        """The models, the usual one first."""
+        return tuple(_models.load(i) for i in self.model_ids)
+
+    def __repr__(self) -> str:
+        return f"<LoopTherapy {self.id}: every {self.interval * 60:g} s, {', '.join(self.model_ids)}>"

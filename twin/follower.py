@@ -276,8 +276,6 @@ class Follower:
         if u.ndim != 3 or u.shape[0] not in (1, self.n) or u.shape[2] != nu:
             shape = f"(H, {nu}) or ({self.n}, H, {nu})"
             raise DoseloopError(f"inputs ahead have shape {np.shape(inputs)}; {shape} is meant")
-                f"inputs ahead have shape {np.shape(inputs)}; (H, {nu}) or ({self.n}, H, {nu}) is meant"
-            )
         u = self._inputs(u, u.shape, "inputs ahead")
         out, A = np.empty((self.n, u.shape[1], 4)), self.layout.arrays()
         held = np.ascontiguousarray(self._ring[3][:, self.now % self._ring[3].shape[1]])

@@ -42,6 +42,13 @@ class Schedule:
     observations: int = 0
     snapshots: int = 0
 
+    def __post_init__(self) -> None:
+        if self.rows:  # a copy brings them along
+            return
+        for index, signal in enumerate(self.model.inputs):  # the event loop's inputs start from 0
+            if signal.typical:
+                self.set_input(self.start, index, signal.typical, order=BEFORE - 3)
+
     def _add(self, time: float, order: int, kind: int, route: int = 0, amount: float = 0.0, extra: float = 0.0,
              mode: int = 0, elapsed: float = 0.0, index: int = 0) -> None:  # fmt: skip
         self.rows.append((time, order, len(self.rows), (kind, route, amount, extra, mode, elapsed, index)))

@@ -27,7 +27,7 @@ W = LANES
 
 # places in Layout.sizes
 (SIZE, STATES, EFFECTS, DISTURBED, OFFSET, COLOURED, PARAMETERS, SIGNALS, ALL_EFFECTS, FIXED, STEPS, OUTPUT, OUTPUTS,
- ROWS_K, INDIVIDUAL, STEP, PROPAGATOR, READ, TOP) = range(19)  # fmt: skip
+ ROWS_K, INDIVIDUAL, STEP, PROPAGATOR, READ, TOP, TRUE_OUTPUT) = range(20)  # fmt: skip
 # places in Layout.numbers
 (H, INTERVAL, ADDITIVE, PROPORTIONAL, GATE, SETTLE, PATIENCE, FORGET, ALARM, MOST) = range(10)
 
@@ -87,7 +87,7 @@ def layout_of(f: Follow, step: float | None = None) -> Layout:
     outputs = model.names("outputs")
     sizes = (L, nx, q, d, at_offset, at_coloured, S.m, S.nu, len(model.effects), fixed, m.steps,
              outputs.index(f.output), len(outputs), m.rows_k, individual_kernel(model, False), m.kernel, m.propagator,
-             m.outputs, nx + q + d)  # fmt: skip
+             m.outputs, nx + q + d, outputs.index(str(f.truth)))  # fmt: skip
     w, s = f.watch, f.sensor
     numbers = (m.h, f.interval, s.additive, s.proportional, w.gate, w.settle, w.patience, 1 / w.memory, w.alarm, w.most)
     keep, gained, first = np.ones(L), np.zeros(L), np.zeros(L)
@@ -185,7 +185,7 @@ def carry(A, Z, u, t, work):
 
 @jit
 def read(A, Z, t, work, y):
-    """The measured output of a block of points, without offset and sensor error, into y (8,)."""
+    """Outputs of a block of points, without offset and sensor error, into y (2, 8): the measured one, the true one."""
     sizes, floor = A[0], A[2]
     x = work[6]
     for r in range(sizes[STATES]):
@@ -199,4 +199,5 @@ def read(A, Z, t, work, y):
         work[7].ctypes.data,
     )  # fmt: skip
     for lane in range(W):
-        y[lane] = work[7][sizes[OUTPUT], lane]
+        y[0, lane] = work[7][sizes[OUTPUT], lane]
+        y[1, lane] = work[7][sizes[TRUE_OUTPUT], lane]

@@ -143,12 +143,13 @@ class Follow:
         interval: time between two calls of `Follower.step`.
         output: the measured output.
         sensor: its sensor.
+        truth: the output that matters (plasma glucose, where the sensor lies elsewhere); default the measured one.
         effects: names of the random effects to estimate (default all); the others stay at their given mean.
         memory: time constant with which effects drift back to their prior; infinite: they are constants. A number, or
             one for each effect by name (the rest constants).
         states: process noise by state; states not named have none.
         disturbed: disturbances of inputs.
-        offset: disturbance of the output that is part of the truth.
+        offset: disturbance of the output that is part of the truth (added to both outputs where they differ).
         signed: states that may be negative; all others are held at 0 or above whenever the model reads them.
         late: how late a reading may come (beyond the sensor's delay) and still be put in its place.
         longest_delay: upper bound of the sensor's delay where that is a parameter of the patient.
@@ -162,6 +163,7 @@ class Follow:
     interval: float
     output: str
     sensor: Sensor
+    truth: str | None = None
     effects: Sequence[str] | None = None
     memory: float | Mapping[str, float] = math.inf
     states: Mapping[str, Process] = field(default_factory=dict)
@@ -175,6 +177,7 @@ class Follow:
     def __post_init__(self) -> None:
         chosen = self.model.names("effects") if self.effects is None else self.effects
         object.__setattr__(self, "effects", tuple(chosen))
+        object.__setattr__(self, "truth", self.output if self.truth is None else self.truth)
         object.__setattr__(self, "disturbed", tuple(self.disturbed))
         object.__setattr__(self, "signed", tuple(self.signed))
         object.__setattr__(self, "states", dict(self.states))
@@ -210,8 +213,8 @@ def _problems(f: Follow) -> list[str]:
     bad, m = [], f.model
     if not (f.interval > 0 and math.isfinite(f.interval)):
         bad.append(f"the interval is {f.interval}; it must be above 0")
-    if f.output not in m.names("outputs"):
-        bad.append(f"no output '{f.output}'; there are {', '.join(m.names('outputs'))}")
+    known = m.names("outputs")
+    bad += [f"no output '{o}'; there are {', '.join(known)}" for o in {f.output, str(f.truth)} if o not in known]
     effects = tuple(f.effects or ())
     bad += [f"no random effect '{e}'" for e in effects if e not in m.names("effects")]
     if len(set(effects)) < len(effects):

@@ -64,8 +64,8 @@ def new_memory(sizes):
         np.zeros((L, L)),  # 2 first differences, by column
         np.zeros((top, sizes[STATES])),  # 3 second differences, by column
         np.zeros((max(1, top), W)),  # 4 a block of points
-        np.zeros(W),  # 5 their readings
-        np.zeros(points),  # 6 readings of all points
+        np.zeros((2, W)),  # 5 their readings: measured, true
+        np.zeros((2, points)),  # 6 readings of all points
         np.zeros(L),  # 7 first differences of the reading
         np.zeros(L),  # 8 covariance of state and reading
         np.zeros(L),  # 9 gain
@@ -163,13 +163,45 @@ def symmetric(P):
 
 
 @jit
+def spread_of(A, m, C, y, D, sensed):
+    """Mean and variance of an output read at all points, with the offset and, if sensed, the sensor's coloured error.
+
+    Leaves its first differences in D.
+    """
+    sizes = A[0]
+    L, top, off, col = sizes[SIZE], sizes[TOP], sizes[OFFSET], sizes[COLOURED]
+    for point in range(1, y.shape[0]):
+        if not math.isfinite(y[point]):
+            y[point] = y[0]
+    mean, variance = y[0], 0.0
+    for j in range(top):
+        up, down = y[1 + 2 * j] - y[0], y[2 + 2 * j] - y[0]
+        mean += BEND * (up + down)
+        D[j] = FIRST * (up - down)
+        variance += (SECOND * (up + down)) ** 2
+    for j in range(top, L):
+        D[j] = 0.0
+    if off >= 0:
+        mean += m[off]
+        for j in range(L):
+            D[j] += C[j, off]
+    if sensed and col >= 0:
+        mean += m[col]
+        for j in range(L):
+            D[j] += C[j, col]
+    for j in range(L):
+        variance += D[j] * D[j]
+    return mean, variance
+
+
+@jit
 def expect(A, m, P, t, work, memory):
-    """Predicted output with offset: mean, variance, then mean and variance with the coloured error.
+    """Mean and variance of the truth (with its offset), then of the measured output with the coloured error.
 
     Leaves the covariance of state and reading in ``memory[8]``.
     """
     sizes = A[0]
-    L, top, off, col = sizes[SIZE], sizes[TOP], sizes[OFFSET], sizes[COLOURED]
+    L, top = sizes[SIZE], sizes[TOP]
     C, Z, y, all_y, D, cross = memory[0], memory[4], memory[5], memory[6], memory[7], memory[8]
     cholesky(P, C)
     points = 1 + 2 * top
@@ -178,32 +210,9 @@ def expect(A, m, P, t, work, memory):
             place(m, C, min(start + lane, points - 1), top, Z, lane)
         read(A, Z, t, work, y)
         for lane in range(min(W, points - start)):
-            all_y[start + lane] = y[lane]
-    mean, curved = all_y[0], 0.0
-    for point in range(points):
-        if not math.isfinite(all_y[point]):
-            all_y[point] = mean
-    for j in range(top):
-        up, down = all_y[1 + 2 * j] - all_y[0], all_y[2 + 2 * j] - all_y[0]
-        mean += BEND * (up + down)
-        D[j] = FIRST * (up - down)
-        curved += (SECOND * (up + down)) ** 2
-    for j in range(top, L):
-        D[j] = 0.0
-    if off >= 0:
-        mean += m[off]
-        for j in range(L):
-            D[j] += C[j, off]
-    variance = curved
-    for j in range(L):
-        variance += D[j] * D[j]
-    whole, spread = mean, variance
-    if col >= 0:
-        whole += m[col]
-        spread = curved
-        for j in range(L):
-            D[j] += C[j, col]
-            spread += D[j] * D[j]
+            all_y[0, start + lane], all_y[1, start + lane] = y[0, lane], y[1, lane]
+    mean, variance = spread_of(A, m, C, all_y[1], D, False)
+    whole, spread = spread_of(A, m, C, all_y[0], D, True)
     for r in range(L):
         cross[r] = 0.0
     for j in range(L):

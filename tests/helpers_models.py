@@ -7,15 +7,19 @@ import math
 import casadi as ca
 import numpy as np
 from doseloop.pkpd import reference
+from doseloop.pkpd.engine import Method
 from doseloop.pkpd.individuals import individuals
 from doseloop.pkpd.regimen import Bolus, Infusion, Regimen
 from doseloop.pkpd.trace import casadi_functions
+from helpers_pk import run_all
 
 POINTS = 200
 
 
 class Points:
     """Random patients, states and signals of a model; covariates inside their range and at its corners.
+
+    One signal in five is 0 (no meal, no stimulus).
 
     ``beyond`` 1.25 puts the range's ends a quarter further out (codes excepted). A few of the full number are far out
     (random effects times 4, covariates a quarter beyond their range) or hold next to nothing, as floors and caps need.
@@ -31,7 +35,7 @@ class Points:
         out = np.where(far, 1.25, beyond)[:, None]
         corner = np.where(rng.random(inside.shape) < 0.5, low / out, high * out)
         codes = np.array([c.unit == "1" for c in model.covariates], dtype=bool)
-        self.cov = np.where(np.arange(count)[:, None] % 2 == 0, inside, corner)
+        self.cov = np.where(((np.arange(count) % 2 == 0) & ~far)[:, None], inside, corner)
         self.cov = np.where(codes, np.round(np.clip(self.cov, low, high)), self.cov)
         self.eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, count) if model.effects else None
         self.eta = np.zeros((count, 0)) if self.eta is None else self.eta
@@ -40,6 +44,7 @@ class Points:
         self.x = np.exp(rng.uniform(np.log(1e-2), np.log(1e4), (count, len(model.states))))
         self.x[half : half + 5] = 1e-30
         self.u = rng.uniform(0, 10, (count, len(model.inputs) + len(model.routes)))
+        self.u *= rng.random(self.u.shape) >= 0.2
         self.p = individuals(model, self.cov, self.eta)
 
     def columns(self):
@@ -61,16 +66,36 @@ def rates_of(model):
     return rates[rates > 1e-9].min(), rates.max()
 
 
-def amount_of(model):
-    """A dose that would give a tenth of the highest plausible reading, were all of it in every compartment."""
+def signals_of(model):
+    """Each input's usual value."""
+    return {i.name: i.typical if i.usual is None else i.usual for i in model.inputs}
+
+
+def amount_of(model, route=None):
+    """A dose that would give a tenth of the highest plausible reading, were all of it in every compartment.
+
+    Where the outputs start from a level of their own: one that moves one of them by a tenth (by a small dose's effect).
+    """
+    if model.initial is not None:
+        p, times = typical(model), np.linspace(0, 1, 200)[1:] * span_of(model)
+        rest = reference.outputs(model, 0.0, reference.initial(model, p), p)
+        tiny = Regimen(Bolus(1e-3, 0.0, route=(route or model.routes[0]).name))
+        moved = np.abs(run_all(model, list(p.values()), tiny, times, Method())[0][0] - rest).max(axis=0)
+        return 1e-4 / (moved / np.maximum(rest, 1e-300))[rest > 0].max()
     y = reference.outputs(model, 0.0, np.ones(len(model.states)), typical(model))
     return max(0.1 * (o.high if math.isfinite(o.high) else 10.0) / v for o, v in zip(model.outputs, y) if v > 0)
 
 
+def span_of(model):
+    """The span of time that shows a dose."""
+    return 3 / rates_of(model)[0]
+
+
 def regimen_of(model, routes=None):
     """Repeated boluses and an infusion by each route, and the span of time that shows them."""
-    span, amount, doses = 3 / rates_of(model)[0], amount_of(model), []
+    span, doses = span_of(model), []
     for i, r in enumerate(routes or model.routes):
+        amount = amount_of(model, r)
         if "bolus" in r.kinds:
             doses.append(Bolus(amount, 0.01 * i * span, route=r.name, every=span / 7, times=4))
         if "infusion" in r.kinds:

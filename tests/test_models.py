@@ -26,7 +26,7 @@ from doseloop.pkpd.regimen import Bolus, Regimen
 from doseloop.pkpd.schedule import Schedule
 from doseloop.pkpd.system import individual_graph, system
 from doseloop.pkpd.trace import casadi_functions
-from helpers_models import POINTS, Points, amount_of, central, rates_of, regimen_of, typical, worst
+from helpers_models import POINTS, Points, amount_of, central, rates_of, regimen_of, signals_of, typical, worst
 from helpers_pk import compiled, run_all
 
 
@@ -133,7 +133,7 @@ def test_the_jacobian_agrees_with_finite_differences(model):
 def test_parameters_derivatives_agree_with_finite_differences(model):
     at = Points(model, 40)
     p, dp = individuals_with_derivatives(model, at.cov, at.eta)
-    assert np.array_equal(p, at.p)
+    assert worst(p, at.p, np.abs(p)) <= 1e-14  # two kernels may fuse products and sums differently
     for e, step in enumerate(np.eye(len(model.effects))):
         fd = central(lambda h, step=step: individuals(model, at.cov, at.eta + h * step), 1e-3)
         assert worst(dp[:, e], fd, np.abs(p)) <= 1e-9
@@ -150,8 +150,10 @@ def starting(model, p, dp):
 def test_sensitivities_of_the_outputs_agree_with_finite_differences(model):
     at, K = Points(model, 4), len(model.effects)
     regimen, span = regimen_of(model)
-    tight, times = Method(rtol=1e-11, atol=1e-13), np.linspace(0.05, 1, 12) * span
+    tight, times = Method(rtol=1e-11, atol=1e-13), np.geomspace(0.002, 1, 12) * span
     schedule = Schedule(model, 0.0)
+    for i, value in enumerate(signals_of(model).values()):
+        schedule.set_input(0.0, i, value)
     schedule.observe(times)
     schedule.regimen(regimen, span)
 
@@ -169,14 +171,15 @@ def test_sensitivities_of_the_outputs_agree_with_finite_differences(model):
         fd = central(lambda h, step=step: outputs(at.eta + h * step, 0)[:, :, 0], 1e-2)
         size = np.abs(Y[:, :, 0]).max(axis=1, keepdims=True)
         assert worst(Y[:, :, 1 + k], fd, size) <= 1e-6
-        assert np.abs(fd).max() > 1e-4 * size.max(), "this random effect does nothing"
+        assert (np.abs(fd) / np.maximum(size, 1e-300)).max() > 1e-5, "this random effect does nothing"
 
 
 # simulation ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_dose_by_each_route_reaches_each_output(model):
-    p = list(typical(model).values())
+    """Of a model of several drugs: each reaches an output, and each output is reached."""
+    p, reached = list(typical(model).values()), []
     for route in model.routes:
         regimen, span = regimen_of(model, [route])
         times = np.linspace(0, span, 30)
@@ -184,36 +187,44 @@ def test_a_dose_by_each_route_reaches_each_output(model):
         resting, _ = run_all(model, p, Regimen(), times, Method())
         assert not status.any()
         assert np.isfinite(dosed).all()
-        assert (np.abs(dosed - resting)[0].max(axis=0) > 0).all(), f"{route.name} does not reach every output"
+        reached.append(np.abs(dosed - resting)[0].max(axis=0) > 0)
+        assert reached[-1].any(), f"{route.name} reaches no output"
+        assert reached[-1].all() or len(groups_of(model)) > 1, f"{route.name} does not reach every output"
+    assert np.any(reached, axis=0).all()
 
 
 def test_scipy_agrees(model):
     for covariates in (model.typical_covariates, dict(zip(model.names("covariates"), Points(model, 1).cov[0]))):
         p = reference.individual(model, covariates)
-        regimen, span = regimen_of(model)
+        (regimen, span), signals = regimen_of(model), signals_of(model)
         starts = [d.time for d in regimen.expanded().doses]
         times = np.sort(np.concatenate([np.linspace(0, span, 20), starts]))
         # SciPy's error over a slow model's long span is some ten times what it is asked for
         tight = {"rtol": 3e-14, "atol": 1e-17} if system(model).linear else {}
-        expected = reference.simulate_reference(model, p, regimen, times, **tight)
-        got, status = run_all(model, list(p.values()), regimen, times, Method())
+        expected = reference.simulate_reference(model, p, regimen, times, u=signals, **tight)
+        got, status = run_all(model, list(p.values()), regimen, times, Method(), signals=signals)
         assert not status.any()
         error = worst(got[0].T, expected.T)
         assert error <= (1e-12 if system(model).linear else 1e-8), error
 
 
 def test_observed_orders_of_the_integrators(model):
-    p, unit = typical(model), 0.4 / rates_of(model)[1]
-    regimen = Regimen(Bolus(amount_of(model), 0.0, route=model.routes[0].name))
+    """By all states, each by how far it moves: an output may lag too far behind a dose to show an error at all."""
+    states = [Output(s.name, s.unit) for s in model.states]
+    every = {"outputs": states, "outputs_of": lambda t, x, p: {s.name: getattr(x, s.name) for s in states}}
+    seen, p, unit = dataclasses.replace(model, **every), typical(model), 0.4 / rates_of(model)[1]
+    regimen, signals = Regimen(Bolus(amount_of(model), 0.0, route=model.routes[0].name)), signals_of(model)
     looks = np.arange(1, 17) * unit
-    expected = reference.simulate_reference(model, p, regimen, looks, rtol=1e-13, atol=1e-16)
+    expected = reference.simulate_reference(seen, p, regimen, looks, rtol=1e-13, atol=1e-16, u=signals)
+    moved = np.ptp(expected, axis=0)
+    moving = moved > 1e-6 * np.abs(expected).max(axis=0)
 
     def error(name, parts):
         h = unit / parts
         # tolerances that accept all, and a look at every step's end: from the second look on each step is h
         how = Method(name, rtol=1e9, atol=1e9, step=h * (1 + 1e-9))
-        Y, _ = run_all(model, list(p.values()), regimen, np.arange(1, 16 * parts + 1) * h, how)
-        return np.sqrt(np.mean((Y[0, parts - 1 :: parts] - expected) ** 2))
+        Y, _ = run_all(seen, list(p.values()), regimen, np.arange(1, 16 * parts + 1) * h, how, signals=signals)
+        return np.sqrt(np.mean(((Y[0, parts - 1 :: parts] - expected)[:, moving] / moved[moving]) ** 2))
 
     for name, nominal in {"rk4": 4, "adaptive": 5, "stiff": 4}.items():
         observed = math.log2(error(name, 8) / error(name, 16))

@@ -50,7 +50,9 @@ def context_of(therapy: Therapy, record: Record, predictions: Mapping[str, float
     measurements: tuple[Measurement, ...] = ()
     if levels:
         m = levels[-1]
-        measurements = (Measurement(name=m.output, value=m.value, unit=output.unit, time=m.time),)
+        measurements = (
+            Measurement(name=m.output, value=m.value, unit=output.unit, time=m.time, quality=None, previous=None),
+        )
     facts = [m.time for m in record.observed] + [g.time for g in given] + [r.time for r in record.covariates]
     return Context(
         now=record.now,
@@ -60,6 +62,7 @@ def context_of(therapy: Therapy, record: Record, predictions: Mapping[str, float
         planned=(),
         measurements=measurements,
         predictions=tuple(Prediction(harm=h, probability=p) for h, p in predictions.items()),
+        projections=(),
         record_time=max((t for t in facts if t <= record.now), default=record.now),
     )
 

@@ -16,9 +16,10 @@ the safe action, which is to give nothing: what is missing, not finite, negative
 is refused, what is over a limit is lowered to it, and the rest passes unchanged.
 """
 
-from .asked import Asked, Context, Given, Measurement, Prediction, Verdict
-from .batch import Batch, guard_batch
+from .asked import Asked, Context, Given, Measurement, Prediction, Projection, Reading, Verdict
+from .batch import Batch, OwnLimits, guard_batch
 from .guard import guard, guard_regimen
+from .ledger import Ledger
 from .limits import Limits
 from .parts import (
     ActionLimits,
@@ -28,6 +29,7 @@ from .parts import (
     Kind,
     LimitsError,
     MeasurementLimits,
+    ProjectionLimits,
     RateLimits,
     RollingTotal,
     SafeAction,
@@ -48,12 +50,17 @@ __all__ = [
     "Given",
     "HarmLimit",
     "Kind",
+    "Ledger",
     "Limits",
     "LimitsError",
     "Measurement",
     "MeasurementLimits",
+    "OwnLimits",
     "Prediction",
+    "Projection",
+    "ProjectionLimits",
     "RateLimits",
+    "Reading",
     "Reason",
     "RollingTotal",
     "SafeAction",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .parts import Kind, SafeAction
 from .reasons import Code, Decision, Reason
 
-__all__ = ["Asked", "Context", "Given", "Measurement", "Prediction", "Verdict"]
+__all__ = ["Asked", "Context", "Given", "Measurement", "Prediction", "Projection", "Reading", "Verdict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +37,27 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A dose (or rate) that was given, or that is already decided; the fields are those of `Asked` without route."""
+    """A dose (or rate) that was given, or that is already decided; the fields are those of `Asked` without route.
+
+    A `Kind.TOTAL` is what several of them delivered together (amount unit of the table), from the start of the first
+    to the end of the last. It counts towards totals as a dose does, whole while any of it is in the window, so adding
+    up never loosens a limit; it is no dose to count an interval or an increase from. Of each kind the newest entry,
+    and the newest that was not 0, must therefore stay as they are.
+    """
 
     kind: Kind
     amount: float
     unit: str
     time: float
     duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A value and when its sample was taken (h)."""
+
+    value: float
+    time: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +69,17 @@ class Measurement:
         value: the reading (unit).
         unit: its unit.
         time: when the sample was taken (h).
+        quality: quality of its signal, 0 to 100 %; read where the table has a least one, else None will do.
+        previous: the reading before it (in the same unit, sampled earlier); None says that there is none, and nothing
+            is known of its rate of change.
     """
 
     name: str
     value: float
     unit: str
     time: float
+    quality: float | None
+    previous: Reading | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +88,28 @@ class Prediction:
 
     harm: str
     probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """What a quantity of the table will be, as predicted now: if nothing more is given, and if an amount is.
+
+    "Nothing" leaves the asked dose out and keeps all that is given or planned before it.
+
+    Attributes:
+        name: as in the table.
+        unit: of the quantity.
+        amount: the amount (or rate) that ``if_given`` was predicted for, in the unit of the asked one; the asked amount
+            itself, as a rule. More than this is not predicted and not allowed.
+        if_nothing: the quantity if the asked dose is not given.
+        if_given: the quantity if ``amount`` is given.
+    """
+
+    name: str
+    unit: str
+    amount: float
+    if_nothing: float
+    if_given: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +125,7 @@ class Context:
         planned: doses decided but not given yet, between now and the asked dose.
         measurements: the newest reading of each measurement of the table; one that was never taken is left out.
         predictions: the predicted probability of each harm of the table; one that was not predicted is left out.
+        projections: the projection of each quantity of the table; one that was not predicted is left out.
         record_time: time of the newest entry of the patient's record (h).
     """
 
@@ -94,6 +136,7 @@ class Context:
     planned: tuple[Given, ...]
     measurements: tuple[Measurement, ...]
     predictions: tuple[Prediction, ...]
+    projections: tuple[Projection, ...]
     record_time: float
 
 
@@ -104,8 +147,8 @@ class Verdict:
     Attributes:
         allowed: what may be given: ``asked`` itself if nothing speaks against it, else the same with a smaller amount.
         asked: what was asked.
-        reasons: every reason found, in the order of the rules; empty if and only if the dose passed unchanged with
-            sound data.
+        reasons: every reason found, in the order of the rules; empty, notices aside, if and only if the dose passed
+            unchanged with sound data.
         safe_action: what the table says to do when nothing may be given.
     """
 
@@ -117,7 +160,7 @@ class Verdict:
     @property
     def decision(self) -> Decision:
         """Passed, lowered to a limit, or refused (a reason refuses, or the limits leave nothing)."""
-        if not self.reasons:
+        if all(reason.code.notice for reason in self.reasons):
             return Decision.PASSED
         if self.allowed.amount == 0:
             return Decision.REFUSED
@@ -142,7 +185,7 @@ class Verdict:
         why = " ".join(r.sentence for r in self.reasons)
         match self.decision:
             case Decision.PASSED:
-                return f"{self.asked.amount:g} {self.asked.unit} is within every limit."
+                return f"{self.asked.amount:g} {self.asked.unit} is within every limit. {why}".rstrip()
             case Decision.LOWERED:
                 return f"{self.allowed.amount:g} {self.asked.unit} of the {self.asked.amount:g} asked. {why}"
             case _:

@@ -6,28 +6,74 @@ The kernel says the rules of `guard` a second time, in numbers only; the tests h
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernel import Table, judge
+from .kernel import Bounds, Numbers, Row, Table, judge
 from .limits import Limits
-from .parts import Bound, DoseLimits, Kind, MeasurementLimits, RateLimits, Unlimited
+from .parts import Bound, DoseLimits, Kind, LimitsError, RateLimits, Unlimited
 from .reasons import Code
 from .values import per_hour
 
-__all__ = ["Batch", "guard_batch"]
+__all__ = ["Batch", "OwnLimits", "guard_batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLimits:
+    """Limits of n single patients within the table of a batch; each holds together with the table's, never loosens it.
+
+    So a batch of many patients has the table of the widest, and each patient is judged as by a table of his own, in
+    which the number stands (`guard` and `guard_batch` then give the same bits). None: the patient's own is the table's.
+    The first three are those of the asked action, in its unit.
+
+    Attributes:
+        maximum: (n,) largest single amount or rate.
+        unmeasured_max: (n,) the most while a measurement is missing, stale, poor or not plausible.
+        unpredicted_max: (n,) the most without a prediction or projection.
+        total: (n, w) the most in each rolling window of the table, in its order.
+        high: (n, f) the upper bound of each projection of the table, in its order.
+
+    Raises:
+        LimitsError: a number is NaN or negative, or an array is of another shape or dtype; every one is listed.
+            Infinity says that the patient has no own limit.
+    """
+
+    maximum: NDArray[Any] | None = None
+    unmeasured_max: NDArray[Any] | None = None
+    unpredicted_max: NDArray[Any] | None = None
+    total: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        found: list[str] = []
+        for name, axes in _OWN.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            array = np.array(value)
+            if array.dtype.kind not in "fiu":
+                found.append(f"{name}: dtype {array.dtype} where float64 is meant")
+            elif array.ndim != len(axes):
+                found.append(f"{name}: shape {array.shape} where ({', '.join(axes)}) is meant")
+            elif not np.all(array >= 0.0):
+                found.append(f"{name}: not 0 or more: {np.flatnonzero(~(array >= 0.0))[:5].tolist()}")
+            else:
+                object.__setattr__(self, name, array.astype(np.float64))
+        if found:
+            raise LimitsError(*found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """n requests of one kind by one route, with what is known of each patient; the fields follow `Asked` and `Context`.
 
-    Numbers are arrays of real dtype, NaN where a number is missing; k is the most doses any patient has, m and h are
-    the numbers of measurements and harms of the table, in its order. Units hold for the whole batch; history is in
-    the table's units.
+    Numbers are arrays of real dtype, NaN where a number is missing; k is the most doses any patient has, m, h and f are
+    the numbers of measurements, harms and projections of the table, in its order. Units hold for the whole batch;
+    history is in the table's units. `Ledger` keeps the history of many patients in this form.
 
     Attributes:
         kind: kind of every request.
@@ -35,23 +81,34 @@ class Batch:
         unit: unit of ``amount``.
         weight_unit: unit of ``weight``.
         measurement_units: m units.
+        projection_units: f units.
         amount: (n,) asked amounts or rates.
         time: (n,) when they start (h).
         duration: (n,) over how long (h).
         now: (n,) time of the decision (h).
         weight: (n,) body weight.
         record_time: (n,) newest entry of the record (h).
-        given_count: (n,) integers: how many entries of the next five are filled.
+        given_count: (n,) integers: how many entries of the next six are filled.
         given_amount: (n, k) amounts or rates given or planned.
         given_time: (n, k) their starts (h).
         given_duration: (n, k) their durations (h).
         given_rate: (n, k) booleans: the entry is a rate.
+        given_total: (n, k) booleans: the entry is a total of several (then ``given_rate`` is not read).
         given_planned: (n, k) booleans: the entry is planned, not given.
         measured: (n, m) booleans: there is a reading.
         measurement: (n, m) readings.
         measurement_time: (n, m) when they were taken (h).
+        quality: (n, m) quality of their signal (%); read where the table has a least one.
+        has_previous: (n, m) booleans: there is a reading before.
+        previous: (n, m) the readings before.
+        previous_time: (n, m) when they were taken (h).
         predicted: (n, h) booleans: there is a prediction.
         probability: (n, h) predicted probabilities.
+        projected: (n, f) booleans: there is a projection.
+        projected_amount: (n, f) the amount that it is of.
+        if_nothing: (n, f) the quantity if nothing is given.
+        if_given: (n, f) the quantity if that amount is given.
+        own: limits of the single patients; None if there are none but the table's.
     """
 
     kind: Kind
@@ -59,6 +116,7 @@ class Batch:
     unit: str
     weight_unit: str
     measurement_units: tuple[str, ...]
+    projection_units: tuple[str, ...]
     amount: NDArray[Any]
     time: NDArray[Any]
     duration: NDArray[Any]
@@ -70,21 +128,36 @@ class Batch:
     given_time: NDArray[Any]
     given_duration: NDArray[Any]
     given_rate: NDArray[Any]
+    given_total: NDArray[Any]
     given_planned: NDArray[Any]
     measured: NDArray[Any]
     measurement: NDArray[Any]
     measurement_time: NDArray[Any]
+    quality: NDArray[Any]
+    has_previous: NDArray[Any]
+    previous: NDArray[Any]
+    previous_time: NDArray[Any]
     predicted: NDArray[Any]
     probability: NDArray[Any]
+    projected: NDArray[Any]
+    projected_amount: NDArray[Any]
+    if_nothing: NDArray[Any]
+    if_given: NDArray[Any]
+    own: OwnLimits | None
 
 
 _FLOATS = {
     "amount": "n", "time": "n", "duration": "n", "now": "n", "weight": "n", "record_time": "n",
     "given_amount": "nk", "given_time": "nk", "given_duration": "nk",
-    "measurement": "nm", "measurement_time": "nm", "probability": "nh",
+    "measurement": "nm", "measurement_time": "nm", "quality": "nm", "previous": "nm", "previous_time": "nm",
+    "probability": "nh", "projected_amount": "nf", "if_nothing": "nf", "if_given": "nf",
 }  # fmt: skip
-_BOOLS = {"given_rate": "nk", "given_planned": "nk", "measured": "nm", "predicted": "nh"}
+_BOOLS = {
+    "given_rate": "nk", "given_total": "nk", "given_planned": "nk", "measured": "nm", "has_previous": "nm",
+    "predicted": "nh", "projected": "nf",
+}  # fmt: skip
 _INTS = {"given_count": "n"}
+_OWN = {"maximum": "n", "unmeasured_max": "n", "unpredicted_max": "n", "total": "nw", "high": "nf"}
 
 
 def guard_batch(batch: Batch, limits: Limits) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -115,18 +188,15 @@ def guard_batch(batch: Batch, limits: Limits) -> tuple[NDArray[np.float64], NDAr
         action = limits.actions[0]
     elif batch.unit != action.unit:
         faults |= Code.UNIT_WRONG.bit
-    rows = limits.measured
-    wrong = [unit != row.unit for unit, row in zip(batch.measurement_units, rows)]
     # Compiled code warns of nothing; the same code uncompiled would warn of inf times 0 where a limit is off.
     with np.errstate(all="ignore"):
         judge(
-            *(arrays[name] for name in (*_FLOATS, *_BOOLS, *_INTS)),
+            Numbers(**arrays),
             faults,
             batch.weight_unit != "kg",
             _table(limits, action),
-            np.array([[x.window.value, x.total.value, x.total_per_kg.value] for x in limits.rolling], dtype=np.float64),
-            np.array([_readings(row, bad) for row, bad in zip(rows, wrong)], dtype=np.float64).reshape(-1, 6),
-            np.array([row.probability_max.value for row in limits.predicted], dtype=np.float64),
+            _bounds(limits, batch.projection_units),
+            _rows(limits, batch.measurement_units),
             allowed,
             mask,
         )
@@ -166,23 +236,53 @@ def _table(limits: Limits, action: DoseLimits | RateLimits) -> Table:
         weight_high=float(limits.weight.high.value),
         record_age_max=float(limits.record_age_max.value),
         ahead_max=float(limits.ahead_max.value),
+        suspension_max=float(limits.suspension_max.value),
     )
 
 
-def _readings(row: MeasurementLimits, unit_is_wrong: bool) -> list[float]:
-    return [
-        row.low.value,
-        row.high.value,
-        row.age_max.value,
-        _lower_limit(row.stop_below),
-        row.stop_above.value,
-        float(unit_is_wrong),
-    ]
+def _columns(rows: Iterable[Sequence[float]], width: int) -> list[NDArray[np.float64]]:
+    table = np.array(list(rows), dtype=np.float64).reshape(-1, width)
+    return [np.ascontiguousarray(column) for column in table.T]
+
+
+def _bounds(limits: Limits, units: Sequence[str]) -> Bounds:
+    rolling = _columns(([x.window.value, x.total.value, x.total_per_kg.value] for x in limits.rolling), 3)
+    projected = _columns(([x.high.value, _lower_limit(x.low), x.steepness.value] for x in limits.projected), 3)
+    wrong = np.array([unit != row.unit for unit, row in zip(units, limits.projected)], dtype=np.bool_)
+    harms = np.array([row.probability_max.value for row in limits.predicted], dtype=np.float64)
+    return Bounds(*rolling, harms, *projected, wrong)
+
+
+def _rows(limits: Limits, units: Sequence[str]) -> Row:
+    columns = _columns(
+        (
+            [
+                row.low.value,
+                row.high.value,
+                _lower_limit(row.quality_min),
+                row.age_max.value,
+                _lower_limit(row.stop_below),
+                row.stop_above.value,
+                row.change_max.value,
+                row.fall_max.value,
+                row.fall_below.value,
+                row.stop_age_max.value,
+            ]
+            for row in limits.measured
+        ),
+        10,
+    )
+    return Row(*columns, np.array([unit != row.unit for unit, row in zip(units, limits.measured)], dtype=np.bool_))
 
 
 def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
     """Every array in its dtype; ValueError lists all that do not fit."""
-    sizes = {"m": len(limits.measured), "h": len(limits.predicted)}
+    sizes = {
+        "m": len(limits.measured),
+        "h": len(limits.predicted),
+        "f": len(limits.projected),
+        "w": len(limits.rolling),
+    }
     found: dict[str, NDArray[Any]] = {}
     problems: list[str] = []
     for names, kinds, dtype in ((_FLOATS, "fiu", np.float64), (_BOOLS, "b", np.bool_), (_INTS, "iu", np.int64)):
@@ -195,12 +295,24 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
                 wanted = ", ".join(f"{axis}={sizes[axis]}" if axis in sizes else axis for axis in axes)
                 problems.append(f"{name}: shape {array.shape} where ({wanted}) is meant")
             else:
-                found[name] = np.ascontiguousarray(array, dtype=dtype)
+                # Arrays of one layout only: for another, compiled code would be compiled anew.
+                found[name] = np.require(array, dtype, "CAW")
     count = found.get("given_count")
     if count is not None and "k" in sizes and not np.all((count >= 0) & (count <= sizes["k"])):
         problems.append(f"given_count: outside 0 to {sizes['k']}")
-    if len(batch.measurement_units) != sizes["m"]:
-        problems.append(f"measurement_units: {len(batch.measurement_units)} where {sizes['m']} are meant")
+    for name, axis in (("measurement_units", "m"), ("projection_units", "f")):
+        units = getattr(batch, name)
+        if len(units) != sizes[axis]:
+            problems.append(f"{name}: {len(units)} where {sizes[axis]} are meant")
+    for name, axes in _OWN.items():
+        own = None if batch.own is None else getattr(batch.own, name)
+        shape = tuple(sizes.get(axis, 0) for axis in axes)
+        if own is None:
+            found[name] = np.full(shape, math.inf)
+        elif own.shape != shape:
+            problems.append(f"own.{name}: shape {own.shape} where {shape} is meant")
+        else:
+            found[name] = own
     if problems:
         raise ValueError("\n".join(problems))
     return found

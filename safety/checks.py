@@ -13,6 +13,7 @@ from .parts import (
     HarmLimit,
     Kind,
     MeasurementLimits,
+    ProjectionLimits,
     RateLimits,
     RollingTotal,
     SafeAction,
@@ -61,6 +62,12 @@ def problems(limits: Limits) -> list[str]:
     r.distinct("measurements", names, "name")
     harms = [_harm(r, where, row) for where, row in r.rows("harms", limits.harms, HarmLimit, off=True)]
     r.distinct("harms", harms, "name")
+    projections = [
+        _projection(r, where, row)
+        for where, row in r.rows("projections", limits.projections, ProjectionLimits, off=True)
+    ]
+    r.distinct("projections", projections, "name")
+    r.bound("suspension_max", limits.suspension_max, "h")
     r.bound("record_age_max", limits.record_age_max, "h")
     r.bound("ahead_max", limits.ahead_max, "h", fixed=True)
     if r.part("safe_action", limits.safe_action, SafeAction):
@@ -117,7 +124,9 @@ def _measurement(r: _Report, where: str, row: MeasurementLimits) -> str:
     r.text(f"{where}.name", row.name)
     unit = r.unit(f"{where}.unit", row.unit, MEASUREMENT_UNITS)
     low, high = r.range(where, row, unit)
-    r.bound(f"{where}.age_max", row.age_max, "h")
+    if 100.0 < r.bound(f"{where}.quality_min", row.quality_min, "%") < math.inf:
+        r.say(where, "quality_min is over 100 %")
+    oldest = r.bound(f"{where}.age_max", row.age_max, "h")
     below = r.bound(f"{where}.stop_below", row.stop_below, unit)
     above = r.bound(f"{where}.stop_above", row.stop_above, unit)
     for name, stop in (("stop_below", below), ("stop_above", above)):
@@ -125,6 +134,18 @@ def _measurement(r: _Report, where: str, row: MeasurementLimits) -> str:
             r.say(where, f"{name} {stop:g} is outside {low:g} to {high:g}")
     if above < below < math.inf:
         r.say(where, f"stop_below {below:g} is over stop_above {above:g}: every reading would stop the drug")
+    fastest = r.bound(f"{where}.change_max", row.change_max, f"{unit}/min", positive=True)
+    falling = r.bound(f"{where}.fall_max", row.fall_max, f"{unit}/min")
+    r.bound(f"{where}.fall_below", row.fall_below, unit)
+    if falling == math.inf and isinstance(row.fall_below, Bound):
+        r.say(where, "fall_below has no fall_max to go with")
+    if fastest < falling < math.inf:
+        r.say(where, f"fall_max {falling:g} is over change_max {fastest:g}")
+    held = r.bound(f"{where}.stop_age_max", row.stop_age_max, "h")
+    if held < oldest:
+        r.say(
+            where, f"stop_age_max {held:g} is under age_max {oldest:g}: a reading that counts would not stop the drug"
+        )
     return row.name
 
 
@@ -132,6 +153,20 @@ def _harm(r: _Report, where: str, row: HarmLimit) -> str:
     r.text(f"{where}.name", row.name)
     if r.bound(f"{where}.probability_max", row.probability_max, "1", fixed=True) > 1.0:
         r.say(where, "probability_max is over 1")
+    return row.name
+
+
+def _projection(r: _Report, where: str, row: ProjectionLimits) -> str:
+    r.text(f"{where}.name", row.name)
+    unit = r.unit(f"{where}.unit", row.unit, AMOUNT_UNITS | MEASUREMENT_UNITS)
+    low = r.bound(f"{where}.low", row.low, unit)
+    high = r.bound(f"{where}.high", row.high, unit)
+    if isinstance(row.low, Unlimited) and isinstance(row.high, Unlimited):
+        r.say(where, "low and high may not both be switched off")
+    if high < low < math.inf:
+        r.say(where, f"low {low:g} is over high {high:g}")
+    if r.bound(f"{where}.steepness", row.steepness, "1", fixed=True) < 1.0:
+        r.say(where, "steepness is under 1")
     return row.name
 
 

@@ -5,7 +5,7 @@
     asked ──▶ faults of the request, record, history, readings, predictions ──▶ any?  nothing is given
                 │ none
                 ▼
-              limits: single, rate, rolling, course, increase, blind ──▶ least of asked and all limits
+              limits: single, rate, rolling, course, increase, projected, blind ──▶ least of asked and all limits
                 │
                 ▼
               rounded down to the increment, nothing if under the smallest dose ──▶ allowed
@@ -23,12 +23,17 @@ from .asked import Asked, Context, Given, Verdict
 from .history import History, scan
 from .limits import Limits
 from .parts import Bound, DoseLimits, RateLimits, Unlimited
-from .patient import Blind, check_measurements, check_predictions, check_record, weight_of
+from .patient import check_record, weight_of
+from .predictions import Cap, check_predictions, check_projections
+from .readings import Blind, check_measurements
 from .reasons import Code, Reason
 from .request import action_of, amount_of, noun, times_of
 from .values import CLOCK, WHOLE, hours, pair, per_hour, round_down
 
 __all__ = ["guard", "guard_regimen"]
+
+# Reasons for which it is right that no drug runs.
+STOPS = (Code.MEASUREMENT_STOP, Code.MEASUREMENT_FALLING)
 
 
 def guard(asked: Asked, context: Context, limits: Limits) -> Verdict:
@@ -60,12 +65,15 @@ def guard(asked: Asked, context: Context, limits: Limits) -> Verdict:
     check_record(context, limits, now, out)
     history = scan(asked.kind, now, time, context, limits, out)
     blind = check_measurements(context, limits, now, out)
+    _suspension(now, history, limits, out)
     blind += check_predictions(context, limits, out)
+    caps, unprojected = check_projections(context, limits, out)
+    blind += unprojected
     if amount is None or action is None:
         return Verdict(replace(asked, amount=0.0), asked, tuple(out), limits.safe_action)
     if amount > 0.0:
         _spacing(action, duration, time, history, out)
-    target = _lower(amount, duration, weight, action, limits, history, blind, out)
+    target = _lower(amount, duration, weight, action, limits, history, caps, blind, out)
     target = 0.0 if any(reason.code.refuses for reason in out) else _practical(target, action, out)
     allowed = asked if target == amount else replace(asked, amount=target)
     return Verdict(allowed, asked, tuple(out), limits.safe_action)
@@ -99,6 +107,16 @@ def guard_regimen(asked: Sequence[Asked], context: Context, limits: Limits) -> t
     return tuple(verdicts)
 
 
+def _suspension(now: float, history: History, limits: Limits, out: list[Reason]) -> None:
+    """Say that no drug has run for too long, where no reading stops it. To give some again is not the guard's to do."""
+    bound = limits.suspension_max
+    stopped = any(reason.code in STOPS for reason in out)
+    if history.end > -math.inf and now - history.end > bound.value + CLOCK and not stopped:
+        shown, most = hours(now - history.end, bound.value)
+        sentence = f"Nothing has run in for {shown}, and no reading stops the drug; {most} is the longest."
+        out.append(Reason(Code.SUSPENDED_LONG, sentence, bound.source))
+
+
 def _spacing(
     action: DoseLimits | RateLimits, duration: float, time: float, history: History, out: list[Reason]
 ) -> None:
@@ -126,6 +144,7 @@ def _lower(
     action: DoseLimits | RateLimits,
     limits: Limits,
     history: History,
+    caps: list[Cap],
     blind: Blind,
     out: list[Reason],
 ) -> float:
@@ -138,19 +157,19 @@ def _lower(
     slack = WHOLE * action.increment.value
     what, unit = noun(action.kind), action.unit
 
-    def over(code: Code, cap: float, words: str, bound: Bound | Unlimited) -> None:
+    def over(code: Code, cap: float, words: str, source: str) -> None:
         nonlocal target
         target = min(target, cap)
         shown, most = pair(amount, cap)
         sentence = f"The asked {what} of {shown} {unit} is over {most} {unit}, {words}."
-        out.append(Reason(code, sentence, bound.source))
+        out.append(Reason(code, sentence, source))
 
     single, per_kg = action.maximum, action.maximum_per_kg
     if amount > single.value:
-        over(Code.SINGLE_MAX, single.value, f"the largest single {what}", single)
+        over(Code.SINGLE_MAX, single.value, f"the largest single {what}", single.source)
     if amount > weight * per_kg.value + slack:
         words = f"the largest for {weight:g} kg ({per_kg.value:g} {per_kg.unit})"
-        over(Code.SINGLE_MAX_PER_KG, weight * per_kg.value, words, per_kg)
+        over(Code.SINGLE_MAX_PER_KG, weight * per_kg.value, words, per_kg.source)
 
     delivered_by_one = 1.0
     if isinstance(action, DoseLimits):
@@ -158,12 +177,12 @@ def _lower(
         cap = rate.value * per_hour(rate.unit) * duration
         if amount > cap + slack:
             words = f"the most that may run in over {duration:g} h ({rate.value:g} {rate.unit})"
-            over(Code.INFUSION_RATE_MAX, cap, words, rate)
+            over(Code.INFUSION_RATE_MAX, cap, words, rate.source)
         cap = rate_per_kg.value * per_hour(rate_per_kg.unit) * weight * duration
         if amount > cap + slack:
             words = f"the most that may run in over {duration:g} h at {weight:g} kg"
             words = f"{words} ({rate_per_kg.value:g} {rate_per_kg.unit})"
-            over(Code.INFUSION_RATE_MAX_PER_KG, cap, words, rate_per_kg)
+            over(Code.INFUSION_RATE_MAX_PER_KG, cap, words, rate_per_kg.source)
     else:
         delivered_by_one = duration * per_hour(unit)
 
@@ -178,19 +197,23 @@ def _lower(
         left = max(total.value * size - already, 0.0)
         if delivered_by_one > 0.0 and amount > left / delivered_by_one + slack:
             words = f"what is left of {total.value:g} {total.unit} {span} after {already:g} {limits.unit}"
-            over(code, left / delivered_by_one, words, total)
+            over(code, left / delivered_by_one, words, total.source)
 
     factor = action.increase_factor
     if history.newest > -math.inf:
         base = max(history.newest_amount, action.increase_base.value)
         if amount > factor.value * base + slack:
             words = f"{factor.value:g} times the last {what} (counted as {base:g} {unit})"
-            over(Code.INCREASE_MAX, factor.value * base, words, factor)
+            over(Code.INCREASE_MAX, factor.value * base, words, factor.source)
+
+    for projected in caps:
+        if amount > projected.amount + slack:
+            over(*projected)
 
     for code, fact in blind:
         bound = action.unpredicted_max if code is Code.PREDICTION_MISSING else action.unmeasured_max
         if amount > bound.value:
-            over(code, bound.value, f"the most while {fact}", bound)
+            over(code, bound.value, f"the most while {fact}", bound.source)
     return target
 
 

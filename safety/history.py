@@ -25,6 +25,7 @@ class History:
         last: start of the newest dose of the asked kind that was not 0 (h); -inf if there is none.
         newest: start of the newest entry of the asked kind (h); -inf if there is none.
         newest_amount: its amount; the smallest if several start together.
+        end: when the last drug of any kind had run in (h); -inf if none was given.
     """
 
     rolling: list[float]
@@ -32,6 +33,7 @@ class History:
     last: float = -math.inf
     newest: float = -math.inf
     newest_amount: float = math.nan
+    end: float = -math.inf
 
 
 def scan(kind: Any, now: float, time: float, context: Context, limits: Limits, out: list[Reason]) -> History:
@@ -70,7 +72,10 @@ def scan(kind: Any, now: float, time: float, context: Context, limits: Limits, o
                 misdated += 1
             delivered = amount * duration * per_hour(entry.unit) if rate else amount
             history.course += delivered
-            since = time - (start + duration)
+            end = start + duration
+            if amount > 0.0:
+                history.end = max(history.end, end)
+            since = time - end
             for i, window in enumerate(windows):
                 if since < window:
                     history.rolling[i] += delivered

@@ -7,23 +7,16 @@ number that is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from .compiled import compiled
+from .predictions import most
 from .reasons import FIRST_LOWERING, Code
-from .values import CLOCK, WHOLE, round_down
+from .values import CLOCK, MINUTES, WHOLE, round_down
 
-__all__ = ["Table", "judge"]
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Numba's compiler as this room uses it."""
-    # This room imports nothing of ours, so it cannot use doseloop.pkpd.jit and its content-checked cache; swap that in
-    # here if the rule is ever relaxed. Numba's own cache looks at one file's time stamp only, hence cache=False.
-    return numba.njit(cache=False, nogil=True, error_model="numpy")(function)
+__all__ = ["Bounds", "Numbers", "Row", "Table", "judge"]
 
 
 class Table(NamedTuple):
@@ -51,10 +44,19 @@ class Table(NamedTuple):
     weight_high: float
     record_age_max: float
     ahead_max: float
+    suspension_max: float
 
 
 _round_down = compiled(round_down)
+_most = compiled(most)
 _REFUSED = 1 << FIRST_LOWERING
+_BLIND = (
+    1 << Code.MEASUREMENT_MISSING
+    | 1 << Code.MEASUREMENT_STALE
+    | 1 << Code.MEASUREMENT_POOR
+    | 1 << Code.MEASUREMENT_IMPLAUSIBLE
+)
+_STOPS = 1 << Code.MEASUREMENT_STOP | 1 << Code.MEASUREMENT_FALLING
 
 
 @compiled
@@ -94,21 +96,60 @@ def _patient(now: float, weight: float, record_time: float, t: Table) -> int:
     return mask
 
 
+class Row(NamedTuple):
+    """The numbers of one measurement, as columns of an array; off as in `Table`."""
+
+    low: Any
+    high: Any
+    quality_min: Any
+    age_max: Any
+    stop_below: Any
+    stop_above: Any
+    change_max: Any
+    fall_max: Any
+    fall_below: Any
+    stop_age_max: Any
+    unit_is_wrong: Any
+
+
 @compiled
-def _reading(now: float, value: float, time: float, row: Any) -> int:
-    """Row: low, high, age_max, stop_below, stop_above, whether the unit is wrong."""
+def _reading(
+    now: float, value: float, time: float, quality: float, has_previous: bool, previous: float, previous_time: float,
+    j: int, row: Row,
+) -> int:  # fmt: skip
+    """The codes of the j-th measurement, MEASUREMENT_MISSING aside."""
     if not math.isfinite(value) or not math.isfinite(time):
         return 1 << Code.MEASUREMENT_INVALID
-    if row[5] != 0.0:
+    if row.unit_is_wrong[j]:
         return 1 << Code.MEASUREMENT_UNIT_WRONG
-    mask = 0
-    if value < row[0] or value > row[1]:
-        mask |= 1 << Code.MEASUREMENT_OUT_OF_RANGE
-    elif value < row[3] or value > row[4]:
-        mask |= 1 << Code.MEASUREMENT_STOP
+    mask, change, poor = 0, 0.0, False
+    if row.quality_min[j] > -math.inf:
+        if not 0.0 <= quality <= 100.0:
+            mask |= 1 << Code.MEASUREMENT_INVALID
+        elif quality < row.quality_min[j]:
+            mask |= 1 << Code.MEASUREMENT_POOR
+            poor = True
+    if has_previous:
+        change = (value - previous) / ((time - previous_time + CLOCK) * MINUTES)
+        sound = math.isfinite(previous) and math.isfinite(previous_time) and math.isfinite(change)
+        if not sound or previous_time >= time:
+            mask |= 1 << Code.MEASUREMENT_INVALID
+    if mask & 1 << Code.MEASUREMENT_INVALID:
+        return mask
+    if not poor:
+        if value < row.low[j] or value > row.high[j]:
+            mask |= 1 << Code.MEASUREMENT_OUT_OF_RANGE
+        else:
+            if not now - time > row.stop_age_max[j] + CLOCK:
+                if value < row.stop_below[j] or value > row.stop_above[j]:
+                    mask |= 1 << Code.MEASUREMENT_STOP
+                if -change > row.fall_max[j] and value < row.fall_below[j]:
+                    mask |= 1 << Code.MEASUREMENT_FALLING
+            if abs(change) > row.change_max[j]:
+                mask |= 1 << Code.MEASUREMENT_IMPLAUSIBLE
     if time > now:
         mask |= 1 << Code.MEASUREMENT_IN_FUTURE
-    elif now - time > row[2] + CLOCK:
+    elif now - time > row.age_max[j] + CLOCK:
         mask |= 1 << Code.MEASUREMENT_STALE
     return mask
 
@@ -129,11 +170,11 @@ def _capped(mask: int, target: float, amount: float, cap: float, slack: float, c
 
 @compiled
 def _history(
-    now: float, time: float, count: int, amounts: Any, times: Any, durations: Any, is_rate: Any, is_planned: Any,
-    windows: Any, rolling: Any, t: Table,
-) -> tuple[int, float, float, float, float]:  # fmt: skip
-    """Fills ``rolling``; mask, course total, start of the newest dose, start and amount of the newest entry."""
-    mask, course, last, newest, newest_amount = 0, 0.0, -math.inf, -math.inf, math.nan
+    now: float, time: float, count: int, amounts: Any, times: Any, durations: Any, is_rate: Any, is_total: Any,
+    is_planned: Any, windows: Any, rolling: Any, t: Table,
+) -> tuple[int, float, float, float, float, float]:  # fmt: skip
+    """Fills ``rolling``; mask, course total, start of the newest dose, start and amount of the newest entry, end."""
+    mask, course, last, newest, newest_amount, last_end = 0, 0.0, -math.inf, -math.inf, math.nan, -math.inf
     rolling[:] = 0.0
     for e in range(count):
         amount, start, duration = amounts[e], times[e], durations[e]
@@ -141,7 +182,8 @@ def _history(
         if not sound or amount < 0.0 or duration < 0.0:
             mask |= 1 << Code.HISTORY_INVALID
             continue
-        if is_rate[e] and not t.has_rates:
+        rate = is_rate[e] and not is_total[e]
+        if rate and not t.has_rates:
             mask |= 1 << Code.HISTORY_UNIT_WRONG
             continue
         if is_planned[e]:
@@ -149,20 +191,23 @@ def _history(
                 mask |= 1 << Code.HISTORY_MISDATED
         elif start > now:
             mask |= 1 << Code.HISTORY_MISDATED
-        delivered = amount * duration * t.rate_hours if is_rate[e] else amount
+        delivered = amount * duration * t.rate_hours if rate else amount
         course += delivered
-        since = time - (start + duration)
+        end = start + duration
+        if amount > 0.0:
+            last_end = max(last_end, end)
+        since = time - end
         for w in range(rolling.size):
-            if since < windows[w, 0] - CLOCK:
+            if since < windows[w] - CLOCK:
                 rolling[w] += delivered
-        if is_rate[e] == t.is_rate:
+        if rate == t.is_rate and not is_total[e]:
             if amount > 0.0:
                 last = max(last, start)
             if start > newest:
                 newest, newest_amount = start, amount
             elif start == newest:
                 newest_amount = min(newest_amount, amount)
-    return mask, course, last, newest, newest_amount
+    return mask, course, last, newest, newest_amount, last_end
 
 
 @compiled
@@ -171,44 +216,108 @@ def _left(total: float, already: float, delivered_by_one: float) -> float:
 
 
 @compiled
+def _misprojected(of: float, nothing: float, given: float) -> bool:
+    if not (math.isfinite(of) and math.isfinite(nothing) and math.isfinite(given)):
+        return True
+    return of < 0.0 or not math.isfinite(given - nothing)
+
+
+class Numbers(NamedTuple):
+    """The arrays of a `Batch`, and those of its `OwnLimits`, infinite where the patient has no own limit."""
+
+    amount: Any
+    time: Any
+    duration: Any
+    now: Any
+    weight: Any
+    record_time: Any
+    given_amount: Any
+    given_time: Any
+    given_duration: Any
+    measurement: Any
+    measurement_time: Any
+    quality: Any
+    previous: Any
+    previous_time: Any
+    probability: Any
+    projected_amount: Any
+    if_nothing: Any
+    if_given: Any
+    given_rate: Any
+    given_total: Any
+    given_planned: Any
+    measured: Any
+    has_previous: Any
+    predicted: Any
+    projected: Any
+    given_count: Any
+    maximum: Any
+    unmeasured_max: Any
+    unpredicted_max: Any
+    total: Any
+    high: Any
+
+
+class Bounds(NamedTuple):
+    """The rows of the table around an action, as arrays of columns; off as in `Table`."""
+
+    window: Any
+    total: Any
+    total_per_kg: Any
+    harm: Any
+    high: Any
+    low: Any
+    steepness: Any
+    projection_unit_is_wrong: Any
+
+
+@compiled
 def judge(
-    amounts: Any, times: Any, durations: Any, nows: Any, weights: Any, record_times: Any,
-    given_amounts: Any, given_times: Any, given_durations: Any, readings: Any, reading_times: Any, probabilities: Any,
-    given_rates: Any, given_planned: Any, measured: Any, predicted: Any, given_counts: Any,
-    request_faults: int, weight_unit_is_wrong: bool, t: Table, windows: Any, rows: Any, harms: Any,
-    allowed: Any, masks: Any,
+    p: Numbers, request_faults: int, weight_unit_is_wrong: bool, t: Table, b: Bounds, row: Row, allowed: Any,
+    masks: Any,
 ) -> None:  # fmt: skip
-    """Fill ``allowed`` and ``masks``; arrays as in `Batch`, ``request_faults`` holds for the whole batch."""
-    rolling = np.empty(windows.shape[0])
-    for i in range(amounts.size):
-        amount = amounts[i]
-        now, time, duration, weight = _known(nows[i]), _known(times[i]), _known(durations[i]), _known(weights[i])
+    """Fill ``allowed`` and ``masks``; ``request_faults`` holds for the whole batch."""
+    rolling = np.empty(b.window.size)
+    for i in range(p.amount.size):
+        amount = p.amount[i]
+        now, time, duration, weight = _known(p.now[i]), _known(p.time[i]), _known(p.duration[i]), _known(p.weight[i])
         mask = request_faults | _times(now, time, duration, t)
         if duration < 0.0:
             duration = math.nan
-        patient = _patient(now, weight, record_times[i], t)
+        patient = _patient(now, weight, p.record_time[i], t)
         if weight_unit_is_wrong and patient & 1 << Code.WEIGHT_INVALID == 0:
             patient = patient & ~(1 << Code.WEIGHT_OUT_OF_RANGE) | 1 << Code.WEIGHT_UNIT_WRONG
             weight = math.nan
-        found, course, last, newest, newest_amount = _history(
-            now, time, given_counts[i], given_amounts[i], given_times[i], given_durations[i], given_rates[i],
-            given_planned[i], windows, rolling, t,
+        found, course, last, newest, newest_amount, end = _history(
+            now, time, p.given_count[i], p.given_amount[i], p.given_time[i], p.given_duration[i], p.given_rate[i],
+            p.given_total[i], p.given_planned[i], b.window, rolling, t,
         )  # fmt: skip
         mask |= patient | found
-        missing = stale = unpredicted = False
-        for j in range(rows.shape[0]):
-            if not measured[i, j]:
-                missing = True
+        blind, unpredicted = 0, False
+        for j in range(row.low.size):
+            if not p.measured[i, j]:
+                blind |= 1 << Code.MEASUREMENT_MISSING
                 continue
-            found = _reading(now, readings[i, j], reading_times[i, j], rows[j])
-            if found & 1 << Code.MEASUREMENT_STALE:
-                stale = True
-            mask |= found & ~(1 << Code.MEASUREMENT_STALE)
-        for j in range(harms.size):
-            if predicted[i, j]:
-                mask |= _prediction(probabilities[i, j], harms[j])
+            found = _reading(
+                now, p.measurement[i, j], p.measurement_time[i, j], p.quality[i, j], p.has_previous[i, j],
+                p.previous[i, j], p.previous_time[i, j], j, row,
+            )  # fmt: skip
+            blind |= found & _BLIND
+            mask |= found & ~_BLIND
+        if end > -math.inf and now - end > t.suspension_max + CLOCK and mask & _STOPS == 0:
+            mask |= 1 << Code.SUSPENDED_LONG
+        for j in range(b.harm.size):
+            if p.predicted[i, j]:
+                mask |= _prediction(p.probability[i, j], b.harm[j])
             else:
                 unpredicted = True
+        for j in range(b.high.size):
+            if not p.projected[i, j]:
+                unpredicted = True
+            elif b.projection_unit_is_wrong[j]:
+                mask |= 1 << Code.PREDICTION_UNIT_WRONG
+            elif _misprojected(p.projected_amount[i, j], p.if_nothing[i, j], p.if_given[i, j]):
+                mask |= 1 << Code.PREDICTION_INVALID
         if not math.isfinite(amount):
             mask |= 1 << Code.AMOUNT_INVALID
         elif amount < 0.0:
@@ -225,7 +334,7 @@ def judge(
             if time - last < t.interval_min - CLOCK:
                 mask |= 1 << Code.INTERVAL_SHORT
         target, slack = amount, WHOLE * t.increment
-        mask, target = _capped(mask, target, amount, t.maximum, 0.0, Code.SINGLE_MAX)
+        mask, target = _capped(mask, target, amount, min(t.maximum, p.maximum[i]), 0.0, Code.SINGLE_MAX)
         mask, target = _capped(mask, target, amount, weight * t.maximum_per_kg, slack, Code.SINGLE_MAX_PER_KG)
         delivered = 1.0
         if t.is_rate:
@@ -237,9 +346,9 @@ def judge(
             mask, target = _capped(mask, target, amount, cap, slack, Code.INFUSION_RATE_MAX_PER_KG)
         if delivered > 0.0:
             for w in range(rolling.size):
-                cap = _left(windows[w, 1], rolling[w], delivered)
+                cap = _left(min(b.total[w], p.total[i, w]), rolling[w], delivered)
                 mask, target = _capped(mask, target, amount, cap, slack, Code.ROLLING_MAX)
-                cap = _left(windows[w, 2] * weight, rolling[w], delivered)
+                cap = _left(b.total_per_kg[w] * weight, rolling[w], delivered)
                 mask, target = _capped(mask, target, amount, cap, slack, Code.ROLLING_MAX_PER_KG)
             cap = _left(t.course_total, course, delivered)
             mask, target = _capped(mask, target, amount, cap, slack, Code.COURSE_MAX)
@@ -248,12 +357,23 @@ def judge(
         if newest > -math.inf:
             cap = t.increase_factor * max(newest_amount, t.increase_base)
             mask, target = _capped(mask, target, amount, cap, slack, Code.INCREASE_MAX)
-        if missing:
-            mask, target = _capped(mask, target, amount, t.unmeasured_max, 0.0, Code.MEASUREMENT_MISSING)
-        if stale:
-            mask, target = _capped(mask, target, amount, t.unmeasured_max, 0.0, Code.MEASUREMENT_STALE)
+        for j in range(b.high.size):
+            of, nothing, given = p.projected_amount[i, j], p.if_nothing[i, j], p.if_given[i, j]
+            if not p.projected[i, j] or b.projection_unit_is_wrong[j] or _misprojected(of, nothing, given):
+                continue
+            mask, target = _capped(mask, target, amount, of, slack, Code.PROJECTION_BEYOND)
+            high = min(b.high[j], p.high[i, j])
+            if given > high:
+                cap = _most(of, nothing, given, high, b.steepness[j])
+                mask, target = _capped(mask, target, amount, cap, slack, Code.PROJECTION_HIGH)
+            if given < b.low[j]:
+                cap = _most(of, -nothing, -given, -b.low[j], b.steepness[j])
+                mask, target = _capped(mask, target, amount, cap, slack, Code.PROJECTION_LOW)
+        if blind and amount > min(t.unmeasured_max, p.unmeasured_max[i]):
+            mask, target = mask | blind, min(target, t.unmeasured_max, p.unmeasured_max[i])
         if unpredicted:
-            mask, target = _capped(mask, target, amount, t.unpredicted_max, 0.0, Code.PREDICTION_MISSING)
+            cap = min(t.unpredicted_max, p.unpredicted_max[i])
+            mask, target = _capped(mask, target, amount, cap, 0.0, Code.PREDICTION_MISSING)
 
         if mask & (_REFUSED - 1):
             target = 0.0

@@ -13,6 +13,7 @@ from .parts import (
     Kind,
     LimitsError,
     MeasurementLimits,
+    ProjectionLimits,
     RateLimits,
     RollingTotal,
     SafeAction,
@@ -37,7 +38,10 @@ class Limits:
         course_total_per_kg: the same per kg.
         weight: body weights the table is meant for.
         measurements: every measurement the guard may be shown; `Unlimited` if the therapy measures nothing.
-        harms: every predicted harm that stops a dose; `Unlimited` if nothing is predicted.
+        harms: every predicted harm that stops a dose; `Unlimited` if no probability is predicted.
+        projections: every quantity predicted for the asked amount that has a bound; `Unlimited` if there is none.
+        suspension_max: longest time without any drug (h) that no reading calls for; after it the guard says so in
+            every verdict, and refuses nothing for it.
         record_age_max: oldest newest entry of the patient's record (h).
         ahead_max: how far ahead of now a dose may be decided (h). Never unlimited.
         safe_action: what is done instead of a refused dose.
@@ -56,6 +60,8 @@ class Limits:
     weight: WeightRange = MISSING
     measurements: tuple[MeasurementLimits, ...] | Unlimited = MISSING
     harms: tuple[HarmLimit, ...] | Unlimited = MISSING
+    projections: tuple[ProjectionLimits, ...] | Unlimited = MISSING
+    suspension_max: Bound | Unlimited = MISSING
     record_age_max: Bound | Unlimited = MISSING
     ahead_max: Bound = MISSING
     safe_action: SafeAction = MISSING
@@ -89,3 +95,8 @@ class Limits:
     def predicted(self) -> tuple[HarmLimit, ...]:
         """The harms of this table; empty if it is `Unlimited`."""
         return () if isinstance(self.harms, Unlimited) else self.harms
+
+    @property
+    def projected(self) -> tuple[ProjectionLimits, ...]:
+        """The projections of this table; empty if it is `Unlimited`."""
+        return () if isinstance(self.projections, Unlimited) else self.projections

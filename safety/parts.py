@@ -21,6 +21,7 @@ __all__ = [
     "Kind",
     "LimitsError",
     "MeasurementLimits",
+    "ProjectionLimits",
     "RateLimits",
     "RollingTotal",
     "SafeAction",
@@ -51,10 +52,15 @@ MISSING: Any = _Missing()
 
 
 class Kind(enum.Enum):
-    """What is asked for: an amount of drug, or a rate that a pump holds for a while."""
+    """What is asked for: an amount of drug, or a rate that a pump holds for a while.
+
+    A history may also hold totals: what several doses and rates of the past delivered together. A total is never asked
+    for.
+    """
 
     DOSE = "dose"
     RATE = "rate"
+    TOTAL = "total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,11 @@ class ActionLimits:
         increase_factor: largest ratio ("1") to the newest dose (or rate) of the same kind; ≥ 1.
         increase_base: the newest dose (or rate) counts as at least this much (unit) when the factor is applied, so
             that a small or withheld one does not lock the next at nothing; > 0, never unlimited.
-        unmeasured_max: the most that may be given while a measurement of the table is missing or stale (unit); 0 for
-            nothing.
-        unpredicted_max: the most that may be given while a harm of the table has no predicted probability (unit).
+        unmeasured_max: the most that may be given while a measurement of the table is missing, stale, of poor signal
+            or not plausible (unit); 0 for nothing. For a pump it is what the patient would get without the loop: the
+            programmed basal rate, the usual maintenance.
+        unpredicted_max: the most that may be given while a harm of the table has no predicted probability, or a
+            quantity of the table no projection (unit).
     """
 
     route: str = MISSING
@@ -190,18 +198,31 @@ class MeasurementLimits:
         unit: of every number here ("mg/L", "mg/dL", "1").
         low: least value that can be real (unit); below it the reading is at fault and nothing is given.
         high: largest value that can be real (unit).
+        quality_min: least signal quality (%) of a reading that counts; one of less is as good as none, whatever its
+            value.
         age_max: oldest newest reading that still counts (h); an older one is as good as none.
         stop_below: a reading under this stops all drug (unit).
         stop_above: a reading over this stops all drug (unit).
+        change_max: fastest change from the reading before, up or down, that can be real (unit with "/min"); a reading
+            that changed faster is as good as none, but its stops hold.
+        fall_max: a fall from the reading before that is faster than this stops all drug (unit with "/min")…
+        fall_below: …where the reading is under this (unit); `Unlimited` for at every reading.
+        stop_age_max: how long after its sample a reading goes on stopping the drug (h), which may be longer than it
+            counts; `Unlimited` for until there is a newer one.
     """
 
     name: str = MISSING
     unit: str = MISSING
     low: Bound = MISSING
     high: Bound = MISSING
+    quality_min: Bound | Unlimited = MISSING
     age_max: Bound | Unlimited = MISSING
     stop_below: Bound | Unlimited = MISSING
     stop_above: Bound | Unlimited = MISSING
+    change_max: Bound | Unlimited = MISSING
+    fall_max: Bound | Unlimited = MISSING
+    fall_below: Bound | Unlimited = MISSING
+    stop_age_max: Bound | Unlimited = MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +236,33 @@ class HarmLimit:
 
     name: str = MISSING
     probability_max: Bound = MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionLimits:
+    """Bounds on a quantity that the caller predicts for the asked amount: insulin on board, an effect-site
+    concentration, glucose in half an hour, blood pressure.
+
+    The amount is lowered until the quantity keeps the bounds, on a straight line between the two numbers that a
+    `Projection` gives, that for nothing and that for its amount. The line is drawn ``steepness`` times too steep, so
+    the lowered amount keeps the bound if the quantity nowhere changes faster with the amount than ``steepness`` times
+    its mean change. 1 is right for a quantity linear in the amount (what linear kinetics give), and for one that bends
+    away from its bound (convex under an upper, concave over a lower bound); an effect that saturates is steeper at
+    first and needs more.
+
+    Attributes:
+        name: as in the projections ("insulin on board", "glucose in 30 min").
+        unit: of the quantity.
+        low: least value (unit).
+        high: largest value (unit). One of the two must be a number.
+        steepness: largest slope over mean slope ("1"), ≥ 1; never unlimited.
+    """
+
+    name: str = MISSING
+    unit: str = MISSING
+    low: Bound | Unlimited = MISSING
+    high: Bound | Unlimited = MISSING
+    steepness: Bound = MISSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

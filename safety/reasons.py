@@ -9,12 +9,15 @@ __all__ = ["Code", "Decision", "Reason"]
 
 # Codes from here on lower the dose to a limit; those before refuse it.
 FIRST_LOWERING = 32
+# Codes from here on change nothing: they are told to whoever asked.
+FIRST_NOTICE = 60
 
 
 class Code(enum.IntEnum):
     """Stable code of a reason: its name for people and files, its value as the bit in a batch's mask.
 
-    Values never change and are never used again; codes under 32 refuse the dose, the others lower it to a limit.
+    Values never change and are never used again; codes under 32 refuse the dose, those under 60 lower it to a limit,
+    the others are notices, which leave it as it is.
     """
 
     ACTION_UNKNOWN = 0
@@ -47,6 +50,8 @@ class Code(enum.IntEnum):
     PREDICTION_INVALID = 27
     PREDICTION_UNKNOWN = 28
     HARM_LIKELY = 29
+    PREDICTION_UNIT_WRONG = 30
+    MEASUREMENT_FALLING = 31
     SINGLE_MAX = 32
     SINGLE_MAX_PER_KG = 33
     INFUSION_RATE_MAX = 34
@@ -61,11 +66,22 @@ class Code(enum.IntEnum):
     PREDICTION_MISSING = 43
     INCREMENT = 44
     MINIMUM = 45
+    MEASUREMENT_POOR = 46
+    MEASUREMENT_IMPLAUSIBLE = 47
+    PROJECTION_HIGH = 48
+    PROJECTION_LOW = 49
+    PROJECTION_BEYOND = 50
+    SUSPENDED_LONG = 60
 
     @property
     def refuses(self) -> bool:
         """Whether the reason alone means that nothing is given."""
         return self < FIRST_LOWERING
+
+    @property
+    def notice(self) -> bool:
+        """Whether the reason changes nothing, and only wants somebody's attention."""
+        return self >= FIRST_NOTICE
 
     @property
     def bit(self) -> int:

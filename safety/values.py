@@ -21,6 +21,9 @@ WHOLE = 1e-6
 # 3.6 ms: the rounding left when two clock times in hours are subtracted.
 CLOCK = 1e-6
 
+# Changes of a reading are per minute, times in hours.
+MINUTES = 60.0
+
 
 def number(value: Any) -> float | None:
     """The value as a float when it is a finite real number; None for all else.

@@ -21,7 +21,10 @@ from doseloop.safety import (
     Measurement,
     MeasurementLimits,
     Prediction,
+    Projection,
+    ProjectionLimits,
     RateLimits,
+    Reading,
     RollingTotal,
     SafeAction,
     Unlimited,
@@ -103,6 +106,11 @@ def table(**changes):
                 age_max=b(48.0, "h"),
                 stop_below=OFF,
                 stop_above=b(40.0, "mg/L"),
+                quality_min=OFF,
+                change_max=OFF,
+                fall_max=OFF,
+                fall_below=OFF,
+                stop_age_max=OFF,
             ),
             MeasurementLimits(
                 name="glucose",
@@ -112,9 +120,21 @@ def table(**changes):
                 age_max=b(0.25, "h"),
                 stop_below=b(70.0, "mg/dL"),
                 stop_above=OFF,
+                quality_min=b(50.0, "%"),
+                change_max=b(8.0, "mg/dL/min"),
+                fall_max=b(3.0, "mg/dL/min"),
+                fall_below=b(110.0, "mg/dL"),
+                stop_age_max=b(1.0, "h"),
             ),
         ),
         "harms": (HarmLimit(name="toxic level", probability_max=b(0.1, "1")),),
+        "projections": (
+            ProjectionLimits(name="on board", unit="mg", low=OFF, high=b(60.0, "mg"), steepness=b(1.0, "1")),
+            ProjectionLimits(
+                name="pressure", unit="mmHg", low=b(60.0, "mmHg"), high=b(110.0, "mmHg"), steepness=b(2.0, "1")
+            ),
+        ),
+        "suspension_max": b(200.0, "h"),
         "record_age_max": b(72.0, "h"),
         "ahead_max": b(120.0, "h"),
         "safe_action": SafeAction(sentence="Give no dose now.", source="test"),
@@ -143,12 +163,24 @@ def ran(rate, time, duration=1.0, **changes):
     return gave(rate, time, duration, **({"kind": Kind.RATE, "unit": "mg/min"} | changes))
 
 
-def level(value=10.0, time=99.0, unit="mg/L", name="level"):
-    return Measurement(name=name, value=value, unit=unit, time=time)
+def level(value=10.0, time=99.0, unit="mg/L", name="level", quality=None, previous=None):
+    return Measurement(name=name, value=value, unit=unit, time=time, quality=quality, previous=previous)
 
 
-def glucose(value=100.0, time=99.9, unit="mg/dL"):
-    return level(value, time, unit, "glucose")
+def glucose(value=100.0, time=99.9, unit="mg/dL", quality=100.0, previous=None):
+    return level(value, time, unit, "glucose", quality, previous)
+
+
+def read(value, time):
+    return Reading(value=value, time=time)
+
+
+def board(if_nothing=0.0, if_given=0.0, amount=1e308, name="on board", unit="mg"):
+    return Projection(name=name, unit=unit, amount=amount, if_nothing=if_nothing, if_given=if_given)
+
+
+def pressure(if_nothing=80.0, if_given=80.0, amount=1e308, unit="mmHg"):
+    return board(if_nothing, if_given, amount, "pressure", unit)
 
 
 def chance(probability=0.05, harm="toxic level"):
@@ -164,6 +196,7 @@ def knows(**changes):
         "planned": (),
         "measurements": (level(), glucose()),
         "predictions": (chance(),),
+        "projections": (board(), pressure()),
         "record_time": 99.0,
     }
     return Context(**(fields | changes))

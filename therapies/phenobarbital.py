@@ -23,6 +23,7 @@ RANGE = "therapeutic range 15-40 mg/L: University of Iowa NICU handbook; London 
 LABEL = "FDA label of SEZABY (phenobarbital sodium), 2022"
 RATE = "1 mg/kg/min: neonatal manuals of LHSC, CHEO, KEMH, Iowa (SEZABY's label allows 20 mg/kg in 15 min)"
 OWN = "doseloop's own choice, to be reviewed by the unit that uses it"
+NO_RATE = "levels days apart, drawn by hand: their rate of change is what the model is for"
 STEP = 0.5
 
 
@@ -96,12 +97,19 @@ LIMITS = Limits(
             age_max=Bound(240.0, "h", f"ten days; {OWN}"),
             stop_below=Unlimited("a low level is a reason to give, not to stop"),
             stop_above=Bound(50.0, "mg/L", "above 50 mg/L sedation and poor feeding (Kompy NICU manual)"),
+            quality_min=Unlimited("an assay has no signal quality"),
+            change_max=Unlimited(NO_RATE),
+            fall_max=Unlimited(NO_RATE),
+            fall_below=Unlimited(NO_RATE),
+            stop_age_max=Unlimited("a toxic level stops the drug until there is a lower one"),
         ),
     ),
     harms=(
         HarmLimit(name="level above 50 mg/L", probability_max=Bound(0.05, "1", OWN)),
         HarmLimit(name="level above 40 mg/L", probability_max=Bound(0.25, "1", OWN)),
     ),
+    projections=Unlimited("the harms of the forecast are limited by their probability"),
+    suspension_max=Unlimited("doses are hours apart, and a dose left out shows in the plan"),
     record_age_max=Bound(48.0, "h", f"a treated neonate's chart has an entry every shift; {OWN}"),
     ahead_max=Bound(96.0, "h", f"the plan's horizon and one day; {OWN}"),
     safe_action=SafeAction(

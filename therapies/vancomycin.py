@@ -25,6 +25,7 @@ ZASOWSKI = (
     "Zasowski 2018, Antimicrob Agents Chemother 62:e01684-17: AUC24 of 677 or more, kidney injury 3 to 4 times as often"
 )
 OWN = "doseloop's own choice, to be reviewed by the hospital that uses it"
+NO_RATE = "levels a day or more apart, drawn by hand: their rate of change is what the models are for"
 
 
 def _duration(amount: float, weight: float) -> float:
@@ -101,12 +102,19 @@ LIMITS = Limits(
             age_max=Bound(168.0, "h", f"levels at least weekly; {RYBAK}"),
             stop_below=Unlimited("a low level is a reason to give, not to stop"),
             stop_above=Bound(100.0, "mg/L", f"sample or dosing error until shown otherwise; {OWN}"),
+            quality_min=Unlimited("an assay has no signal quality"),
+            change_max=Unlimited(NO_RATE),
+            fall_max=Unlimited(NO_RATE),
+            fall_below=Unlimited(NO_RATE),
+            stop_age_max=Unlimited("a toxic level stops the drug until there is a lower one"),
         ),
     ),
     harms=(
         HarmLimit(name="AUC24 above 677 mg*h/L", probability_max=Bound(0.2, "1", OWN)),
         HarmLimit(name="trough above 20 mg/L", probability_max=Bound(0.35, "1", OWN)),
     ),
+    projections=Unlimited("the harms of the forecast are limited by their probability"),
+    suspension_max=Unlimited("doses are hours apart, and a dose left out shows in the plan"),
     record_age_max=Bound(72.0, "h", OWN),
     ahead_max=Bound(120.0, "h", f"the plan's horizon and two days; {OWN}"),
     safe_action=SafeAction(

@@ -89,7 +89,7 @@ class PathLimit:
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """P(the output goes below ``below``, or above ``above``, at some stage from ``start`` to ``stop``) ≤ ``probability``.
+    """P(the output goes beyond a threshold at some stage from ``start`` to ``stop``) ≤ ``probability``.
 
     Exactly one of the two thresholds is given. The probability is counted over the weighted draws.
     """

@@ -21,9 +21,10 @@ import numpy as np
 from ..pkpd.engine import _threads
 from ..pkpd.errors import DoseloopError
 from ..pkpd.individuals import covariate_matrix, individuals
-from . import outlook, ring, ukf
+from . import outlook, ukf
 from .augmented import layout_of
 from .belief import Bands, Belief, Draws, bands
+from .engines import ENGINES
 from .follow import Follow
 from .start import first_belief
 
@@ -63,6 +64,8 @@ class Follower:
         seed: of draws; (n,) or one number.
         theta: other typical values than the published ones.
         step: longest step of the march (default: the model's).
+        method: "ukf", "particle" or "horizon" (docs/following.md says which for what, and why).
+        options: of the method: ``particles``; ``window``, ``iterations``.
 
     Raises:
         DoseloopError: listing everything that has the wrong shape or is not finite.
@@ -81,6 +84,8 @@ class Follower:
         seed: int | np.ndarray = 0,
         theta: np.ndarray | None = None,
         step: float | None = None,
+        method: str = "ukf",
+        **options: Any,
     ) -> None:
         self.follow, self.layout = follow, layout_of(follow, step)
         model = follow.model
@@ -102,6 +107,8 @@ class Follower:
                 bad.append(f"{name} is not finite")
             else:
                 arrays[name] = np.ascontiguousarray(np.broadcast_to(array, (n, *shape)))
+        if method not in ENGINES:
+            bad.append(f"no method '{method}'; there are {', '.join(ENGINES)}")
         if bad:
             raise DoseloopError([f"following '{model.id}': {b}" for b in bad])
         self.covariates, self.theta = matrix, typical
@@ -109,25 +116,16 @@ class Follower:
         self._eta = arrays.get("mean", np.zeros((n, E)))
         whole = arrays.get("covariance", np.broadcast_to(model.omega, (n, E, E)))
         chosen = self.layout.effect_of
-        self._centre = np.ascontiguousarray(self._eta[:, chosen])
-        self._omega = np.ascontiguousarray(whole[:, chosen[:, None], chosen[None, :]])
-        self.seed = np.broadcast_to(np.asarray(seed, dtype=np.int64), (n,)).copy()
+        centre = np.ascontiguousarray(self._eta[:, chosen])
+        omega = np.ascontiguousarray(whole[:, chosen[:, None], chosen[None, :]])
         self._delay = self._slots_of_delay(matrix, typical)
         slots = int(self._delay.max(initial=0)) + int(np.ceil(follow.late / follow.interval)) + 2
-        self._start = arrays.get("start")
-        L, nu = follow.size, len(follow.signals)
-        self._m, self._P = first_belief(self.layout, self._fixed, self._eta, self._centre, self._omega, self._start)
-        self._s = np.zeros((n, ukf.FIGURES))
-        self._s[:, [ukf.CONSISTENCY, ukf.WIDENESS]] = 1.0
-        self._s[:, ukf.INNOVATION] = np.nan
-        self._ring = (
-            np.zeros((n, slots, L)), np.zeros((n, slots, L, L)), np.zeros((n, slots, ukf.FIGURES)),
-            np.zeros((n, slots, nu)), np.full((n, slots), np.nan), np.ones((n, slots)),
-        )  # fmt: skip
-        self._oldest, self._fate = np.zeros(n, dtype=np.int64), np.full(n, ukf.FATE_MISSING, dtype=np.int64)
-        for store, value in zip(self._ring, (self._m, self._P, self._s)):
-            store[:, 0] = value
-        self._none = np.zeros((n, nu))
+        first = first_belief(self.layout, self._fixed, self._eta, centre, omega, arrays.get("start"))
+        seeds = np.broadcast_to(np.asarray(seed, dtype=np.int64), (n,)).copy()
+        self.engine = ENGINES[method](
+            self.layout, slots, self._fixed, self._eta, centre, omega, *first, seeds, **options
+        )
+        self._none = np.zeros((n, len(follow.signals)))
         self._run(False, self._none, None, None, None)
 
     def _slots_of_delay(self, matrix: np.ndarray, typical: np.ndarray) -> np.ndarray:
@@ -213,31 +211,24 @@ class Follower:
         y[strange] = np.nan
         noise = (100.0 / np.where(good, q, 100.0)) ** 2
         slot = np.where(strange, self.now, slot - self._delay)
-        A = self.layout.arrays()
-
-        def work(first: int, last: int) -> None:
-            ring.follow(
-                A, first, last, self.now, self.at, advance, u, slot, y, noise, self._oldest, self._fixed, self._eta,
-                self._centre, self._omega, self._m, self._P, self._s, *self._ring, self._fate,
-            )  # fmt: skip
-
-        share_out(work, self.n)
-        self._fate[strange] = ukf.FATE_IMPLAUSIBLE
+        engine, now = self.engine, self.now
+        share_out(lambda a, b: engine.run(a, b, now, self.at, advance, u, slot, y, noise), self.n)
+        engine.fate[strange] = ukf.FATE_IMPLAUSIBLE
 
     def belief(self) -> Belief:
         """What is believed now."""
-        s = self._s
+        s, engine = self.engine.s, self.engine
         column = lambda i: s[:, i].copy()  # noqa: E731
         eta = self._eta.copy()
         nx, q = len(self.follow.model.states), len(self.layout.effect_of)
-        eta[:, self.layout.effect_of] = self._m[:, nx : nx + q]
+        eta[:, self.layout.effect_of] = engine.m[:, nx : nx + q]
         return Belief(
-            self.follow, self.time, self._m.copy(), self._P.copy(),
+            self.follow, self.time, engine.m.copy(), engine.P.copy(),
             individuals(self.follow.model, self.covariates, eta, self.theta),
             column(ukf.EXPECTED), column(ukf.EXPECTED_SD), column(ukf.TRUTH), column(ukf.TRUTH_SD),
             column(ukf.INNOVATION), column(ukf.CONSISTENCY), column(ukf.LOG_EVIDENCE), column(ukf.INCREMENT),
-            np.full(self.n, np.nan), column(ukf.WIDENESS), column(ukf.GATED), column(ukf.IN_ROW), column(ukf.WIDENED),
-            self._fate.copy(),
+            column(ukf.ESS), column(ukf.WIDENESS), column(ukf.GATED), column(ukf.IN_ROW), column(ukf.WIDENED),
+            engine.fate.copy(),
         )  # fmt: skip
 
     def draws(self, k: int) -> Draws:
@@ -247,11 +238,11 @@ class Follower:
         """
         if not 1 <= k < 65536:
             raise DoseloopError(f"{k} draws; 1 to 65535 are meant")
-        f, A, n = self.follow, self.layout.arrays(), self.n
+        f, e, n = self.follow, self.engine, self.n
         z, p = np.empty((n, k, f.size)), np.empty((n, k, len(f.model.individual_units)))
 
         def work(first: int, last: int) -> None:
-            outlook.draw(A, first, last, self.now, self.seed, self._fixed, self._eta, self._m, self._P, z, p)
+            outlook.draw(e.A, first, last, self.now, e.seed, e.fixed, e.eta, e.m, e.P, z, p)
 
         share_out(work, n)
         nx, q, d = len(f.model.states), len(self.layout.effect_of), len(f.disturbed)
@@ -277,14 +268,13 @@ class Follower:
             shape = f"(H, {nu}) or ({self.n}, H, {nu})"
             raise DoseloopError(f"inputs ahead have shape {np.shape(inputs)}; {shape} is meant")
         u = self._inputs(u, u.shape, "inputs ahead")
-        out, A = np.empty((self.n, u.shape[1], 4)), self.layout.arrays()
-        held = np.ascontiguousarray(self._ring[3][:, self.now % self._ring[3].shape[1]])
+        out, e = np.empty((self.n, u.shape[1], 4)), self.engine
+        held = np.ascontiguousarray(e.u[:, self.now % e.slots])
 
         def work(first: int, last: int) -> None:
             outlook.ahead(
-                A, first, last, self.now, self.at, u, held, self._fixed, self._eta, self._centre, self._omega, self._m,
-                self._P, self._s, out,
-            )  # fmt: skip
+                e.A, first, last, self.now, self.at, u, held, e.fixed, e.eta, e.centre, e.omega, e.m, e.P, e.s, out
+            )
 
         share_out(work, self.n)
         times = self.time + self.follow.interval * np.arange(1, u.shape[1] + 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..pkpd.model import State
 
-__all__ = ["AMOUNTS_PROPOFOL", "AMOUNTS_REMIFENTANIL", "CLEARANCES", "VOLUMES", "Named", "flow", "named"]
+__all__ = ["AMOUNTS_PROPOFOL", "AMOUNTS_REMIFENTANIL", "CLEARANCES", "VOLUMES", "Given", "Named", "flow", "named"]
 
 VOLUMES = {"v1": "L", "v2": "L", "v3": "L"}
 CLEARANCES = {"cl": "L/min", "q2": "L/min", "q3": "L/min"}
@@ -51,6 +51,18 @@ class Named:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._fields, name + self._suffix)
+
+
+class Given:
+    """Fields with some values given: ``Given(cov, opioid=1.0).opioid`` is 1, all others are ``cov``'s."""
+
+    __slots__ = ("_fields", "_values")
+
+    def __init__(self, fields: Any, **values: float) -> None:
+        self._fields, self._values = fields, values
+
+    def __getattr__(self, name: str) -> Any:
+        return self._values[name] if name in self._values else getattr(self._fields, name)
 
 
 def named(values: Mapping[str, Any], suffix: str) -> dict[str, Any]:

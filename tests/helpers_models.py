@@ -31,7 +31,7 @@ class Points:
         inside = rng.uniform(low, high, (count, len(low)))
         half, far = POINTS // 2, np.zeros(count, dtype=bool)
         if count == POINTS and beyond == 1.0:
-            far[half + 5 : half + 20] = True
+            far[half + 5 : half + 45] = True
         out = np.where(far, 1.25, beyond)[:, None]
         corner = np.where(rng.random(inside.shape) < 0.5, low / out, high * out)
         codes = np.array([c.unit == "1" for c in model.covariates], dtype=bool)
@@ -77,11 +77,11 @@ def amount_of(model, route=None):
     Where the outputs start from a level of their own: one that moves one of them by a tenth (by a small dose's effect).
     """
     if model.initial is not None:
-        p, times = typical(model), np.linspace(0, 1, 200)[1:] * span_of(model)
-        rest = reference.outputs(model, 0.0, reference.initial(model, p), p)
-        tiny = Regimen(Bolus(1e-3, 0.0, route=(route or model.routes[0]).name))
-        moved = np.abs(run_all(model, list(p.values()), tiny, times, Method())[0][0] - rest).max(axis=0)
-        return 1e-4 / (moved / np.maximum(rest, 1e-300))[rest > 0].max()
+        p, span = list(typical(model).values()), span_of(model)
+        times, hold = np.linspace(0, span, 200), holding(model, span)
+        tiny = Bolus(1e-3, 0.0, route=(route or model.routes[0]).name)
+        dosed, rest = (run_all(model, p, Regimen(*hold, *d), times, Method())[0][0] for d in ([tiny], []))
+        return 1e-4 / (np.abs(dosed - rest).max(axis=0) / np.maximum(rest[0], 1e-300))[rest[0] > 0].max()
     y = reference.outputs(model, 0.0, np.ones(len(model.states)), typical(model))
     return max(0.1 * (o.high if math.isfinite(o.high) else 10.0) / v for o, v in zip(model.outputs, y) if v > 0)
 
@@ -91,9 +91,18 @@ def span_of(model):
     return 3 / rates_of(model)[0]
 
 
-def regimen_of(model, routes=None):
-    """Repeated boluses and an infusion by each route, and the span of time that shows them."""
-    span, doses = span_of(model), []
+def holding(model, until, p=None):
+    """The infusions that the starting values are a steady state of (of a typical patient, or one with parameters p)."""
+    p = typical(model) if p is None else p
+    flow = reference.rhs(model, 0.0, reference.initial(model, p), p)
+    needs = {r.name: -flow[model.names("states").index(r.into)] for r in model.routes}
+    return [Infusion(rate * until, 0.0, duration=until, route=r) for r, rate in needs.items() if rate > 0]
+
+
+def regimen_of(model, routes=None, hold=True, p=None):
+    """Repeated boluses and an infusion by each route, and the span that shows them; ``hold``: with `holding`."""
+    span = span_of(model)
+    doses = holding(model, span, p) if hold else []
     for i, r in enumerate(routes or model.routes):
         amount = amount_of(model, r)
         if "bolus" in r.kinds:

@@ -26,7 +26,19 @@ from doseloop.pkpd.regimen import Bolus, Regimen
 from doseloop.pkpd.schedule import Schedule
 from doseloop.pkpd.system import individual_graph, system
 from doseloop.pkpd.trace import casadi_functions
-from helpers_models import POINTS, Points, amount_of, central, rates_of, regimen_of, signals_of, typical, worst
+from helpers_models import (
+    POINTS,
+    Points,
+    amount_of,
+    central,
+    holding,
+    rates_of,
+    regimen_of,
+    signals_of,
+    span_of,
+    typical,
+    worst,
+)
 from helpers_pk import compiled, run_all
 
 
@@ -124,7 +136,7 @@ def test_the_jacobian_agrees_with_finite_differences(model):
     for j in range(n):
         step = np.zeros((n, 1))
         step[j] = 1.0
-        fd = central(lambda h, step=step: flow(s, x * (1 + h * step), p, u, k), 1e-3) / x[j]
+        fd = central(lambda h, step=step: flow(s, x * (1 + h * step), p, u, k), 2e-4) / x[j]
         assert worst(J[j], fd, np.abs(fd) + np.abs(F) / x[j]) <= 1e-9
     slope = central(lambda h: flow(s + np.array([[h], [0.0]]), x, p, u, k), 1e-3)
     assert worst(got[n : 2 * n], slope, np.abs(slope) + np.abs(F)) <= 1e-9
@@ -149,19 +161,20 @@ def starting(model, p, dp):
 
 def test_sensitivities_of_the_outputs_agree_with_finite_differences(model):
     at, K = Points(model, 4), len(model.effects)
-    regimen, span = regimen_of(model)
-    tight, times = Method(rtol=1e-11, atol=1e-13), np.geomspace(0.002, 1, 12) * span
-    schedule = Schedule(model, 0.0)
-    for i, value in enumerate(signals_of(model).values()):
-        schedule.set_input(0.0, i, value)
-    schedule.observe(times)
-    schedule.regimen(regimen, span)
+    tight, span, schedules = Method(rtol=1e-11, atol=1e-13), span_of(model), []
+    times = np.linspace(0.05, 1, 12) * span
+    for p in at.p:
+        schedules.append(Schedule(model, 0.0))
+        for i, value in enumerate(signals_of(model).values()):
+            schedules[-1].set_input(0.0, i, value)
+        schedules[-1].observe(times)
+        schedules[-1].regimen(regimen_of(model, p=p)[0], span)
 
     def outputs(eta, directions):
         p, dp = individuals_with_derivatives(model, at.cov, eta)
         dp = dp[:, :directions]
         rows, x0 = np.hstack([p, dp.reshape(len(p), -1)]), starting(model, p, dp)
-        Y, status = Prepared(system(model, directions), [schedule], tight).run(rows, x0=x0)
+        Y, status = Prepared(system(model, directions), schedules, tight).run(rows, x0=x0)
         assert not status.any()
         return Y.reshape(len(p), len(times), 1 + directions, len(model.outputs))
 
@@ -184,7 +197,7 @@ def test_a_dose_by_each_route_reaches_each_output(model):
         regimen, span = regimen_of(model, [route])
         times = np.linspace(0, span, 30)
         dosed, status = run_all(model, p, regimen, times, Method())
-        resting, _ = run_all(model, p, Regimen(), times, Method())
+        resting, _ = run_all(model, p, Regimen(*holding(model, span)), times, Method())
         assert not status.any()
         assert np.isfinite(dosed).all()
         reached.append(np.abs(dosed - resting)[0].max(axis=0) > 0)
@@ -202,10 +215,11 @@ def test_scipy_agrees(model):
         # SciPy's error over a slow model's long span is some ten times what it is asked for
         tight = {"rtol": 3e-14, "atol": 1e-17} if system(model).linear else {}
         expected = reference.simulate_reference(model, p, regimen, times, u=signals, **tight)
-        got, status = run_all(model, list(p.values()), regimen, times, Method(), signals=signals)
-        assert not status.any()
-        error = worst(got[0].T, expected.T)
-        assert error <= (1e-12 if system(model).linear else 1e-8), error
+        for method, near in {Method(): 1e-7, Method(rtol=1e-11, atol=1e-13): 1e-9}.items():
+            got, status = run_all(model, list(p.values()), regimen, times, method, signals=signals)
+            assert not status.any()
+            error = worst(got[0].T, expected.T)
+            assert error <= (1e-12 if system(model).linear else near), (method, error)
 
 
 def test_observed_orders_of_the_integrators(model):
@@ -213,11 +227,12 @@ def test_observed_orders_of_the_integrators(model):
     states = [Output(s.name, s.unit) for s in model.states]
     every = {"outputs": states, "outputs_of": lambda t, x, p: {s.name: getattr(x, s.name) for s in states}}
     seen, p, unit = dataclasses.replace(model, **every), typical(model), 0.4 / rates_of(model)[1]
-    regimen, signals = Regimen(Bolus(amount_of(model), 0.0, route=model.routes[0].name)), signals_of(model)
+    dose, signals = Bolus(amount_of(model), 0.0, route=model.routes[0].name), signals_of(model)
+    regimen = Regimen(dose, *holding(model, 16 * unit))
     looks = np.arange(1, 17) * unit
     expected = reference.simulate_reference(seen, p, regimen, looks, rtol=1e-13, atol=1e-16, u=signals)
     moved = np.ptp(expected, axis=0)
-    moving = moved > 1e-6 * np.abs(expected).max(axis=0)
+    moving = moved > 1e-3 * np.abs(expected).max(axis=0)
 
     def error(name, parts):
         h = unit / parts
@@ -227,7 +242,8 @@ def test_observed_orders_of_the_integrators(model):
         return np.sqrt(np.mean(((Y[0, parts - 1 :: parts] - expected)[:, moving] / moved[moving]) ** 2))
 
     for name, nominal in {"rk4": 4, "adaptive": 5, "stiff": 4}.items():
-        observed = math.log2(error(name, 8) / error(name, 16))
+        coarse, middle, fine = (error(name, parts) for parts in (4, 8, 16))
+        observed = math.log2(middle / fine if fine > 1e-13 else coarse / middle)  # below is the reference's rounding
         assert abs(observed - nominal) < 0.2, (name, observed)
 
 
@@ -281,7 +297,7 @@ def test_amount_given_is_amount_held_plus_amount_lost(model):
             outputs_of=lambda t, x, p, states=states: {s.name: getattr(x, s.name) for s in states},
         )
         p, routes = typical(model), [r for r in model.routes if r.into in group]
-        regimen, span = regimen_of(model, routes)
+        regimen, span = regimen_of(model, routes, hold=False)
         given = sum(d.amount * p.get(model.route(d.route).bioavailability, 1.0) for d in regimen.expanded().doses)
         rows = [i for i, s in enumerate(states) if s.name in [*group, "lost"]]
         began = reference.initial(held, p)[rows].sum()

@@ -100,7 +100,7 @@ def _change(reading: Measurement, value: float, time: float, name: str, out: lis
         return 0.0
     why = ""
     if not isinstance(before, Reading):
-        why = fault(before)
+        why = f"is of type {type(before).__name__}, not a reading"
     else:
         earlier, since = number(before.value), number(before.time)
         if earlier is not None and since is not None and since < time:

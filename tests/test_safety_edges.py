@@ -163,6 +163,10 @@ def ran(rate, time, duration=1.0, **changes):
     return gave(rate, time, duration, **({"kind": Kind.RATE, "unit": "mg/min"} | changes))
 
 
+def added(amount, time, duration=1.0, **changes):
+    return gave(amount, time, duration, **({"kind": Kind.TOTAL} | changes))
+
+
 def level(value=10.0, time=99.0, unit="mg/L", name="level", quality=None, previous=None):
     return Measurement(name=name, value=value, unit=unit, time=time, quality=quality, previous=previous)
 
@@ -236,9 +240,33 @@ def one(name, asked, context, allowed, *codes):
     return [(name, asked, context, allowed, codes)]
 
 
+def projects(*projections):
+    """A context with these projections, the others harmless."""
+    names = {p.name for p in projections}
+    return {"projections": (*projections, *(p for p in (board(), pressure()) if p.name not in names))}
+
+
+def sugar(value=100.0, time=99.75, **changes):
+    """A context with this glucose reading, sampled a quarter of an hour ago."""
+    return {"measurements": (level(), glucose(value, time, **changes))}
+
+
+def changed(value, before, **changes):
+    """One whose reading before was taken a quarter of an hour earlier."""
+    return sugar(value, previous=read(before, 99.5), **changes)
+
+
 HALF, FINE = 0.5e-6, 0.0625e-6  # a millionth of an increment of each action
 C = Code
 at_0 = {"now": 0.0, "record_time": 0.0, "measurements": (level(time=0.0), glucose(time=0.0))}
+
+
+def exact(value, before):
+    """The reading before is 3.6 ms less than a quarter of an hour old, so that the rate is exact to the last bit."""
+    previous = read(before, -(0.25 - 1e-6))
+    return at_0 | {"measurements": (level(time=0.0), glucose(value, 0.0, previous=previous))}
+
+
 CASES = [
     # Limits on the amount of one dose.
     *edge("single", ask, 100.0, 0.5, C.SINGLE_MAX),
@@ -377,11 +405,129 @@ CASES = [
     *one("harm over 1", ask(), knows(predictions=(chance(up(1.0)),)), 0.0, C.PREDICTION_INVALID),
     *one("harm 0", ask(), knows(predictions=(chance(0.0),)), 50.0),
     *one("harm under 0", ask(), knows(predictions=(chance(down(0.0)),)), 0.0, C.PREDICTION_INVALID),
+    # Projections: a straight line from what nothing gives to what the amount gives, ``steepness`` times as steep.
+    *edge("on board", ask, 40.0, 0.5, C.PROJECTION_HIGH, HALF, **projects(board(0, 75, 50))),
+    *edge("on board, some there", ask, 25.0, 0.5, C.PROJECTION_HIGH, HALF, **projects(board(10, 110, 50))),
+    *edge("on board, negative before", ask, 40.0, 0.5, C.PROJECTION_HIGH, HALF, **projects(board(-20, 80, 50))),
+    *one("on board at", ask(), knows(**projects(board(0, 60, 50))), 50.0),
+    *one("on board over", ask(), knows(**projects(board(0, 60.75, 50))), 49.0, C.PROJECTION_HIGH, C.INCREMENT),
+    *one("on board less than a step over", ask(), knows(**projects(board(0, up(60.0), 50))), 50.0),
+    *one("on board full", ask(), knows(**projects(board(60, 80, 50))), 0.0, C.PROJECTION_HIGH),
+    *one("on board nearly full", ask(), knows(**projects(board(down(60), 80, 50))), 0.0, C.PROJECTION_HIGH, C.MINIMUM),
+    *one("on board over full", ask(), knows(**projects(board(90, 120, 50))), 0.0, C.PROJECTION_HIGH),
+    *one("on board, giving changes nothing", ask(), knows(**projects(board(90, 90, 50))), 0.0, C.PROJECTION_HIGH),
+    *one("on board, giving lowers it", ask(), knows(**projects(board(90, down(90.0), 50))), 50.0),
+    *one("on board, giving lowers it enough", ask(), knows(**projects(board(90, 50, 50))), 50.0),
+    *one("on board, nothing asked", ask(0.0), knows(**projects(board(90, 120, 0))), 0.0),
+    *edge("pressure high", ask, 20.0, 0.5, C.PROJECTION_HIGH, HALF, **projects(pressure(90, 140, 100))),
+    *edge("pressure low", ask, 20.0, 0.5, C.PROJECTION_LOW, HALF, **projects(pressure(80, 30, 100))),
+    *one("pressure at its low", ask(), knows(**projects(pressure(80, 60, 50))), 50.0),
+    *one("pressure a hair low", ask(), knows(**projects(pressure(80, down(60.0), 50))), 25.0 - 2**-47, C.PROJECTION_LOW),
+    *one("pressure low already", ask(), knows(**projects(pressure(60, 50, 50))), 0.0, C.PROJECTION_LOW),
+    *one("pressure far too low", ask(), knows(**projects(pressure(50, 40, 50))), 0.0, C.PROJECTION_LOW),
+    *one("pressure low, giving changes nothing", ask(), knows(**projects(pressure(50, 50, 50))), 0.0, C.PROJECTION_LOW),
+    *one("pressure low, giving lifts it", ask(), knows(**projects(pressure(50, up(50.0), 50))), 50.0),
+    *one("pressure at its high", ask(), knows(**projects(pressure(80, 110, 50))), 50.0),
+    *one("pressure a hair high", ask(), knows(**projects(pressure(80, up(110.0), 50))), 25.0 - 3 * 2**-48, C.PROJECTION_HIGH),
+    *one("on board and pressure", ask(), knows(**projects(board(0, 75, 50), pressure(70, 30, 50))), 6.0, C.PROJECTION_HIGH, C.PROJECTION_LOW, C.INCREMENT),
+    *edge("projected for less", ask, 40.0, 0.5, C.PROJECTION_BEYOND, HALF, **projects(board(0, 40, 40))),
+    *one("projected for nothing", ask(), knows(**projects(board(0, 0, 0))), 0.0, C.PROJECTION_BEYOND),
+    *one("projected for a hair less than nothing", ask(), knows(**projects(board(0, 0, down(0.0)))), 0.0, C.PREDICTION_INVALID),
+    *one("projected for less than nothing", ask(0.0), knows(**projects(board(0, 0, -1.0))), 0.0, C.PREDICTION_INVALID),
+    *one("projected for more", ask(), knows(**projects(board(0, 120, 120))), 50.0),
+    *one("a change beyond numbers", ask(), knows(**projects(board(-1e308, 1e308, 50))), 0.0, C.PREDICTION_INVALID),
+    *one("a change that is just a number", ask(), knows(**projects(board(-1e307, 1e307, 50))), 25.0, C.PROJECTION_HIGH),
+    *edge("no board", ask, 30.0, 0.5, C.PREDICTION_MISSING, projections=(pressure(),)),
+    *edge("no pressure", ask, 30.0, 0.5, C.PREDICTION_MISSING, projections=(board(),)),
+    *one("neither, and no chance", ask(), knows(projections=(), predictions=()), 30.0, C.PREDICTION_MISSING),
+    *one("projected in another unit", ask(), knows(**projects(board(0, 999, 9, unit="ug"))), 0.0, C.PREDICTION_UNIT_WRONG),
+    *one("NaN projected in another unit", ask(), knows(**projects(board(NAN, 0, 9, unit="ug"))), 0.0, C.PREDICTION_UNIT_WRONG),
+    *edge("rate, on board", ask_rate, 0.75, 0.0625, C.PROJECTION_HIGH, FINE, **projects(board(0, 80, 1))),
+    # Signal quality: a poor reading counts as none, whatever it says.
+    *one("quality", ask(), knows(**sugar(quality=50.0)), 50.0),
+    *edge("quality under", ask, 40.0, 0.5, C.MEASUREMENT_POOR, **sugar(quality=down(50.0))),
+    *one("quality full", ask(), knows(**sugar(quality=100.0)), 50.0),
+    *one("quality over full", ask(), knows(**sugar(quality=up(100.0))), 0.0, C.MEASUREMENT_INVALID),
+    *one("quality none", ask(), knows(**sugar(quality=0.0)), 40.0, C.MEASUREMENT_POOR),
+    *one("quality a hair under none", ask(), knows(**sugar(quality=down(0.0))), 0.0, C.MEASUREMENT_INVALID),
+    *one("quality under none", ask(), knows(**sugar(quality=-1.0)), 0.0, C.MEASUREMENT_INVALID),
+    *one("quality not asked for", ask(), knows(measurements=(level(quality=NAN), glucose())), 50.0),
+    *one("poor stops not", ask(), knows(**sugar(60.0, quality=9)), 40.0, C.MEASUREMENT_POOR),
+    *one("poor, not real", ask(), knows(**sugar(1.0, quality=9)), 40.0, C.MEASUREMENT_POOR),
+    *one("poor, falls", ask(), knows(**changed(90.0, 590.0, quality=9)), 40.0, C.MEASUREMENT_POOR),
+    *one("poor, stale", ask(), knows(**sugar(time=99.5, quality=9)), 40.0, C.MEASUREMENT_POOR, C.MEASUREMENT_STALE),
+    *one("poor, of the future", ask(), knows(**sugar(time=101.0, quality=9)), 0.0, C.MEASUREMENT_POOR, C.MEASUREMENT_IN_FUTURE),
+    *one("poor, before it none", ask(), knows(**changed(100.0, INF, quality=9)), 0.0, C.MEASUREMENT_POOR, C.MEASUREMENT_INVALID),
+    *one("quality at fault, stops not", ask(), knows(**sugar(60.0, time=99.0, quality=101)), 0.0, C.MEASUREMENT_INVALID),
+    *one("quality of another unit", ask(), knows(**sugar(quality=9, unit="mmol/L")), 0.0, C.MEASUREMENT_UNIT_WRONG),
+    # Rate of change: 8 a minute is the fastest that can be real; a fall of 3 a minute under 110 stops.
+    *one("steady", ask(), knows(**changed(100.0, 100.0)), 50.0),
+    *one("rise", ask(), knows(**changed(220.0, 100.0)), 50.0),
+    *one("rise, exact", ask(time=0.0), knows(**exact(220.0, 100.0)), 50.0),
+    *one("rise a hair too fast", ask(time=0.0), knows(**exact(up(220.0), 100.0)), 40.0, C.MEASUREMENT_IMPLAUSIBLE),
+    *one("fall, exact", ask(time=0.0), knows(**exact(100.0, 145.0)), 50.0),
+    *one("fall a hair too fast", ask(time=0.0), knows(**exact(100.0, up(145.0))), 0.0, C.MEASUREMENT_FALLING),
+    *one("rise, clock forgiven", ask(), knows(**changed(220.0004, 100.0)), 50.0),
+    *one("rise, clock not forgiven", ask(), knows(**changed(220.0006, 100.0)), 40.0, C.MEASUREMENT_IMPLAUSIBLE),
+    *edge("rise far too fast", ask, 40.0, 0.5, C.MEASUREMENT_IMPLAUSIBLE, **changed(500.0, 100.0)),
+    *one("fall", ask(), knows(**changed(200.0, 320.0004)), 50.0),
+    *one("fall too fast", ask(), knows(**changed(200.0, 320.0006)), 40.0, C.MEASUREMENT_IMPLAUSIBLE),
+    *one("fall stops not", ask(), knows(**changed(100.0, 145.0001)), 50.0),
+    *one("fall stops", ask(), knows(**changed(100.0, 145.0003)), 0.0, C.MEASUREMENT_FALLING),
+    *one("fall at 110", ask(), knows(**changed(110.0, 160.0)), 50.0),
+    *one("fall under 110", ask(), knows(**changed(down(110.0), 160.0)), 0.0, C.MEASUREMENT_FALLING),
+    *one("fall too fast and low", ask(), knows(**changed(60.0, 200.0)), 0.0, C.MEASUREMENT_STOP, C.MEASUREMENT_FALLING, C.MEASUREMENT_IMPLAUSIBLE),
+    *one("rise out of range", ask(), knows(**changed(601.0, 100.0)), 0.0, C.MEASUREMENT_OUT_OF_RANGE),
+    *one("before it a hair", ask(), knows(**sugar(previous=read(100.0, down(99.75)))), 50.0),
+    *one("before it, a hair and a jump", ask(), knows(**sugar(previous=read(100.001, down(99.75)))), 0.0, C.MEASUREMENT_FALLING, C.MEASUREMENT_IMPLAUSIBLE),
+    *one("before it, the same time", ask(), knows(**sugar(previous=read(100.0, 99.75))), 0.0, C.MEASUREMENT_INVALID),
+    *one("before it, a hair later", ask(), knows(**sugar(previous=read(100.0, up(99.75)))), 0.0, C.MEASUREMENT_INVALID),
+    *one("before it, by the clock's rounding", ask(), knows(**at_0 | {"measurements": (level(time=0.0), glucose(time=0.0, previous=read(90, 1e-6)))}), 0.0, C.MEASUREMENT_INVALID),
+    *one("before it, out of range", ask(), knows(**changed(60.0, 0.0)), 0.0, C.MEASUREMENT_STOP),
+    *one("before it, no number apart", ask(), knows(**changed(100.0, -INF)), 0.0, C.MEASUREMENT_INVALID),
+    *one("before it, beyond numbers", ask(), knows(**sugar(previous=read(-1.7e308, 99.7499999))), 0.0, C.MEASUREMENT_INVALID),
+    *one("level before, no limit on it", ask(), knows(measurements=(level(previous=read(1e9, 98.99)), glucose())), 50.0),
+    # A reading goes on stopping the drug for an hour, though it is stale after a quarter.
+    *one("low an hour ago", ask(), knows(**sugar(60.0, time=99.0)), 0.0, C.MEASUREMENT_STOP, C.MEASUREMENT_STALE),
+    *one("low an hour ago, by the clock", ask(), knows(**sugar(60.0, time=99.0 - 0.9e-6)), 0.0, C.MEASUREMENT_STOP, C.MEASUREMENT_STALE),
+    *one("low longer ago", ask(), knows(**sugar(60.0, time=99.0 - 1.1e-6)), 40.0, C.MEASUREMENT_STALE),
+    *one("low an hour ago, exact", ask(time=0.0), knows(**at_0 | {"measurements": (level(time=0.0), glucose(60.0, -(1.0 + 1e-6)))}), 0.0, C.MEASUREMENT_STOP, C.MEASUREMENT_STALE),
+    *one("fell an hour ago", ask(), knows(**sugar(100.0, time=99.0, previous=read(190.0, 98.75))), 0.0, C.MEASUREMENT_FALLING, C.MEASUREMENT_STALE),
+    *one("fell longer ago", ask(), knows(**sugar(100.0, time=98.9, previous=read(190.0, 98.65))), 40.0, C.MEASUREMENT_STALE),
+    *one("high level long ago", ask(), knows(measurements=(level(41.0, time=-999.0), glucose())), 0.0, C.MEASUREMENT_STOP, C.MEASUREMENT_STALE),
+    *one("jumped longer ago", ask(), knows(**sugar(300.0, time=98.9, previous=read(100.0, 98.65))), 40.0, C.MEASUREMENT_STALE, C.MEASUREMENT_IMPLAUSIBLE),
+    # Totals of the past: what several delivered.
+    *edge("24 h, added up", ask, 50.0, 0.5, C.ROLLING_MAX, HALF, given=(added(200, 77, 18),)),
+    *edge("course, added up", ask, 50.0, 0.5, C.COURSE_MAX, HALF, given=(added(550, 0, 50),)),
+    *one("added up, no dose to count from", ask(), knows(given=(added(5, 94, 5.9),)), 50.0),
+    *one("added up, no rate to count from", ask_rate(), knows(given=(added(0.1, 94, 5.9),)), 1.0),
+    *one("added up a window ago", ask(), knows(given=(added(250, 60, 16),)), 50.0),
+    *one("added up, the end in the window", ask(), knows(given=(added(250, 60, 16.1),)), 0.0, C.ROLLING_MAX),
+    *one("added up of the future", ask(), knows(given=(added(5, up(100.0)),)), 0.0, C.HISTORY_MISDATED),
+    *one("added up to less than nothing", ask(), knows(given=(added(-1, 90),)), 0.0, C.HISTORY_INVALID),
+    # 200 h without any drug, and no reading that stops it: said, and nothing changed.
+    *one("suspended", ask(), knows(given=(gave(50, -101),)), 50.0),
+    *one("suspended a hair too long", ask(), knows(given=(gave(50, -101 - 0.9e-6),)), 50.0),
+    *one("suspended too long", ask(), knows(given=(gave(50, -101 - 1.1e-6),)), 50.0, C.SUSPENDED_LONG),
+    *one("suspended too long, exact", ask(time=0.0), knows(**at_0, given=(gave(50, -(200.0 + 1e-6), 0.0),)), 50.0),
+    *one("suspended too long, nothing asked", ask(0.0), knows(given=(gave(50, -102),)), 0.0, C.SUSPENDED_LONG),
+    *one("suspended by doses of 0", ask(), knows(given=(gave(50, -102), gave(0, 80), ran(0, 90))), 20.0, C.SUSPENDED_LONG, C.INCREASE_MAX),
+    *one("suspended but for a rate", ask(), knows(given=(gave(50, -102), ran(0.1, -100))), 50.0),
+    *one("suspended but for a total", ask(), knows(given=(added(5, -150, 51), gave(50, -102))), 50.0),
+    *one("suspended but for what is planned", ask(), knows(given=(gave(50, -102),), planned=(ran(0.1, 100.0),)), 50.0),
+    *one("suspended too long, all in a total", ask(), knows(given=(added(50, -190, 89),)), 50.0, C.SUSPENDED_LONG),
+    *one("suspended for a low reading", ask(), knows(given=(gave(50, -102),), **sugar(60.0)), 0.0, C.MEASUREMENT_STOP),
+    *one("suspended for a fall", ask(), knows(given=(gave(50, -102),), **changed(100.0, 160.0)), 0.0, C.MEASUREMENT_FALLING),
+    *one("suspended for a reading at fault", ask(), knows(given=(gave(50, -102),), **sugar(601.0)), 0.0, C.MEASUREMENT_OUT_OF_RANGE, C.SUSPENDED_LONG),
+    *one("suspended, stale", ask(), knows(given=(gave(50, -102),), **sugar(time=99.0)), 40.0, C.MEASUREMENT_STALE, C.SUSPENDED_LONG),
+    *one("suspended, asked in g", ask(1.0, unit="g"), knows(given=(gave(50, -102),)), 0.0, C.UNIT_WRONG, C.SUSPENDED_LONG),
+    *one("never given", ask(20.0), knows(given=(gave(0, -900),)), 20.0),
     # The request itself.
     *one("negative", ask(down(0.0)), knows(), 0.0, C.AMOUNT_NEGATIVE),
     *one("in g", ask(0.05, unit="g"), knows(), 0.0, C.UNIT_WRONG),
     *one("in g, far over", ask(5000.0, unit="g"), knows(), 0.0, C.UNIT_WRONG),
     *one("by an unknown route", ask(route="im"), knows(), 0.0, C.ACTION_UNKNOWN),
+    *one("a total", ask(kind=Kind.TOTAL), knows(), 0.0, C.ACTION_UNKNOWN),
     *one("rate by mouth", ask_rate(route="oral"), knows(), 0.0, C.ACTION_UNKNOWN),
     # Tolerances, where the clock starts at 0 and the subtraction is exact.
     *one("ahead, exact", ask(time=120.0 + 1e-6), knows(**at_0), 50.0),
@@ -421,7 +567,8 @@ def test_edge(asked, context, allowed, codes):
     assert float(verdict.allowed.amount).hex() == float(allowed).hex()
     assert verdict.asked is asked
     assert len(verdict.reasons) >= len(codes)
-    if not codes:
+    assert verdict.mask == sum({1 << c.value for c in codes})
+    if all(c is C.SUSPENDED_LONG for c in codes):
         assert verdict.allowed is asked
         assert verdict.decision is Decision.PASSED
     elif allowed == 0 or any(c.value < 32 for c in codes):
@@ -485,6 +632,37 @@ NUMBERS = {
         C.PREDICTION_INVALID,
         "The predicted probability of toxic level {}.",
     ),
+    "amount of a projection": (
+        lambda x: (ask(), knows(**projects(board(0.0, 1.0, x)))),
+        C.PREDICTION_INVALID,
+        "The amount of the projected on board {}.",
+    ),
+    "projection of nothing": (
+        lambda x: (ask(), knows(**projects(board(x, 1.0)))),
+        C.PREDICTION_INVALID,
+        "The projected on board, if nothing is given, {}.",
+    ),
+    "projection": (
+        lambda x: (ask(), knows(**projects(board(0.0, x)))),
+        C.PREDICTION_INVALID,
+        "The projected on board, if it is given, {}.",
+    ),
+    "quality": (
+        lambda x: (ask(), knows(**sugar(quality=x))),
+        C.MEASUREMENT_INVALID,
+        "The signal quality of the glucose reading {}.",
+    ),
+    "reading before": (
+        lambda x: (ask(), knows(**changed(100.0, x))),
+        C.MEASUREMENT_INVALID,
+        "The reading before the newest of glucose {}.",
+    ),
+    "time before": (
+        lambda x: (ask(), knows(**sugar(previous=read(100.0, x)))),
+        C.MEASUREMENT_INVALID,
+        "The reading before the newest of glucose has a time that {}.",
+    ),
+    "total": (lambda x: (ask(), knows(given=(added(x, 80),))), C.HISTORY_INVALID, UNREADABLE.format(1)),
     "given amount": (lambda x: (ask(), knows(given=(gave(x, 80),))), C.HISTORY_INVALID, UNREADABLE.format(1)),
     "given time": (
         lambda x: (ask(), knows(given=(gave(5, x), gave(5, 9, x)))),
@@ -532,7 +710,11 @@ GARBAGE = (None, 3, "mg", NAN, ("mg",), np.array([1.0, 2.0]), {}, b"mg", True)
         (lambda x: (ask(), knows(measurements=(level(), glucose(), x))), C.MEASUREMENT_INVALID),
         (lambda x: (ask(), knows(measurements=(level(unit=x), glucose()))), C.MEASUREMENT_UNIT_WRONG),
         (lambda x: (ask(), knows(measurements=(level(), glucose(), level(name=x)))), C.MEASUREMENT_UNKNOWN),
+        (lambda x: (ask(), knows(**sugar(previous=() if x is None else x))), C.MEASUREMENT_INVALID),
         (lambda x: (ask(), knows(predictions=(chance(), x))), C.PREDICTION_INVALID),
+        (lambda x: (ask(), knows(projections=(board(), pressure(), x))), C.PREDICTION_INVALID),
+        (lambda x: (ask(), knows(projections=(board(), pressure(), board(name=x)))), C.PREDICTION_UNKNOWN),
+        (lambda x: (ask(), knows(projections=(board(), pressure(unit=x)))), C.PREDICTION_UNIT_WRONG),
         (lambda x: (ask(), knows(predictions=(chance(), chance(harm=x)))), C.PREDICTION_UNKNOWN),
     ],
 )
@@ -545,9 +727,10 @@ def test_garbage_is_refused(make, code, garbage):
 
 
 @pytest.mark.parametrize("garbage", [None, 3, "mg", NAN, {}, level()], ids=repr)
-@pytest.mark.parametrize("where", ["given", "planned", "measurements", "predictions"])
+@pytest.mark.parametrize("where", ["given", "planned", "measurements", "predictions", "projections"])
 def test_what_is_not_a_list_is_refused(where, garbage):
     codes = {"measurements": C.MEASUREMENT_INVALID, "predictions": C.PREDICTION_INVALID}
+    codes["projections"] = C.PREDICTION_INVALID
     verdict = guard(ask(20.0), knows(**{where: garbage}), LIMITS)
     assert verdict.codes == {codes.get(where, C.HISTORY_INVALID)}
     assert verdict.allowed.amount == 0.0
@@ -565,6 +748,11 @@ def test_units_of_history_are_not_converted(unit):
 @pytest.mark.parametrize("entry", [gave(-1e-9, 80), gave(5, 80, -1e-9)])
 def test_negative_history_is_refused(entry):
     assert guard(ask(), knows(given=(entry,)), LIMITS).codes == {C.HISTORY_INVALID}
+
+
+@pytest.mark.parametrize("unit", ["g", "mg/min", ""])
+def test_totals_of_the_past_are_in_the_unit_of_the_table(unit):
+    assert guard(ask(20.0), knows(given=(added(5, 80, unit=unit),)), LIMITS).codes == {C.HISTORY_UNIT_WRONG}
 
 
 def test_history_of_rates_needs_a_table_with_rates():
@@ -585,8 +773,9 @@ def test_every_reason_is_listed_in_order():
         weight=200.0,
         record_time=101.0,
         given=(gave(240, 97), gave(1, NAN), gave(1, 5, unit="g"), gave(1, 102)),
-        measurements=(level(50.0, time=101.0),),
+        measurements=(level(50.0, time=101.0), glucose(60.0, 98.5, quality=60.0, previous=read(300.0, 98.4))),
         predictions=(chance(0.5),),
+        projections=(board(0.0, 150.0, 150.0, unit="ug"), pressure(80.0, 40.0, 151.0), None),
     )
     verdict = guard(ask(150.25, duration=5.0), context, LIMITS)
     assert [r.code for r in verdict.reasons] == [
@@ -598,24 +787,29 @@ def test_every_reason_is_listed_in_order():
         C.MEASUREMENT_STOP,
         C.MEASUREMENT_IN_FUTURE,
         C.HARM_LIKELY,
+        C.PREDICTION_UNIT_WRONG,
+        C.PREDICTION_INVALID,
         C.DURATION_LONG,
         C.INTERVAL_SHORT,
         C.SINGLE_MAX,
         C.ROLLING_MAX,
         C.ROLLING_MAX,
         C.INCREASE_MAX,
-        C.MEASUREMENT_MISSING,
+        C.PROJECTION_LOW,
+        C.MEASUREMENT_IMPLAUSIBLE,
+        C.MEASUREMENT_STALE,
     ]
     assert verdict.allowed.amount == 0.0
     assert verdict.mask == sum(1 << c for c in verdict.codes)
 
 
 def test_a_table_that_measures_and_predicts_nothing():
-    limits = table(measurements=OFF, harms=OFF)
-    bare = knows(measurements=(), predictions=())
-    assert guard(ask(), bare, limits).codes == set()
-    assert guard(ask(), knows(predictions=()), limits).codes == {C.MEASUREMENT_UNKNOWN}
-    assert guard(ask(), knows(measurements=()), limits).codes == {C.PREDICTION_UNKNOWN}
+    limits = table(measurements=OFF, harms=OFF, projections=OFF)
+    bare = {"measurements": (), "predictions": (), "projections": ()}
+    assert guard(ask(), knows(**bare), limits).codes == set()
+    assert guard(ask(), knows(**bare | {"measurements": (level(),)}), limits).codes == {C.MEASUREMENT_UNKNOWN}
+    assert guard(ask(), knows(**bare | {"predictions": (chance(),)}), limits).codes == {C.PREDICTION_UNKNOWN}
+    assert guard(ask(), knows(**bare | {"projections": (board(),)}), limits).codes == {C.PREDICTION_UNKNOWN}
 
 
 def test_limits_that_are_off_stop_nothing():
@@ -644,13 +838,28 @@ def test_limits_that_are_off_stop_nothing():
                 age_max=OFF,
                 stop_below=OFF,
                 stop_above=OFF,
+                quality_min=OFF,
+                change_max=OFF,
+                fall_max=OFF,
+                fall_below=OFF,
+                stop_age_max=OFF,
             ),
         ),
+        projections=(ProjectionLimits(name="on board", unit="mg", low=b(0, "mg"), high=OFF, steepness=b(1, "1")),),
+        suspension_max=OFF,
     )
-    context = knows(given=(gave(5, 99), gave(0, 99)), record_time=-1e6, predictions=(), measurements=())
+    context = knows(
+        given=(gave(5, -1e6), gave(0, 99)),
+        record_time=-1e6,
+        predictions=(),
+        measurements=(),
+        projections=(board(1.0, 1e300),),
+    )
     asked = ask(1000.0)
-    assert guard(asked, context, limits).allowed is asked
-    assert guard(asked, replace(context, measurements=(level(0.0, -1e6),)), limits).allowed is asked
+    assert guard(asked, context, limits).reasons == ()
+    assert guard(asked, replace(context, projections=()), limits).reasons == ()
+    before = read(1e9, -1e6 - 1e-5)
+    assert guard(asked, replace(context, measurements=(level(0.0, -1e6, previous=before),)), limits).reasons == ()
     verdict = guard(ask(1000.5), context, limits)
     assert verdict.codes == {C.SINGLE_MAX_PER_KG}
     assert verdict.allowed.amount == 1000.0
@@ -730,6 +939,8 @@ def test_codes_are_stable():
         "PREDICTION_INVALID": 27,
         "PREDICTION_UNKNOWN": 28,
         "HARM_LIKELY": 29,
+        "PREDICTION_UNIT_WRONG": 30,
+        "MEASUREMENT_FALLING": 31,
         "SINGLE_MAX": 32,
         "SINGLE_MAX_PER_KG": 33,
         "INFUSION_RATE_MAX": 34,
@@ -744,8 +955,15 @@ def test_codes_are_stable():
         "PREDICTION_MISSING": 43,
         "INCREMENT": 44,
         "MINIMUM": 45,
+        "MEASUREMENT_POOR": 46,
+        "MEASUREMENT_IMPLAUSIBLE": 47,
+        "PROJECTION_HIGH": 48,
+        "PROJECTION_LOW": 49,
+        "PROJECTION_BEYOND": 50,
+        "SUSPENDED_LONG": 60,
     }
-    assert [c for c in Code if c.refuses] == [c for c in Code if c.value <= 29]
+    assert [c for c in Code if c.refuses] == [c for c in Code if c.value <= 31]
+    assert [c for c in Code if c.notice] == [C.SUSPENDED_LONG]
     assert C.MINIMUM.bit == 2**45
 
 

@@ -19,6 +19,7 @@ from doseloop.safety import (
     Limits,
     LimitsError,
     MeasurementLimits,
+    ProjectionLimits,
     RateLimits,
     RollingTotal,
     SafeAction,
@@ -31,14 +32,19 @@ spec = importlib.util.spec_from_file_location("safety_edges", Path(__file__).wit
 edges = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(edges)
 b, OFF, table, dose_limits, rate_limits = edges.b, edges.OFF, edges.table, edges.dose_limits, edges.rate_limits
-ask, knows, gave, level, glucose, chance = (
+ask, knows, gave, added, level, glucose, chance, board, pressure, read = (
     edges.ask,
     edges.knows,
     edges.gave,
+    edges.added,
     edges.level,
     edges.glucose,
     edges.chance,
+    edges.board,
+    edges.pressure,
+    edges.read,
 )
+projects, sugar, changed = edges.projects, edges.sugar, edges.changed
 
 
 def problems(**changes):
@@ -60,6 +66,15 @@ def measurement(**changes):
     return {"measurements": (replace(edges.LIMITS.measured[0], **changes),)}
 
 
+def second(**changes):
+    """The measurement with limits on its rate of change."""
+    return {"measurements": (replace(edges.LIMITS.measured[1], **changes),)}
+
+
+def projection(**changes):
+    return {"projections": (replace(edges.LIMITS.projected[1], **changes),)}
+
+
 def rolling(**changes):
     row = {"window": b(24, "h"), "total": b(250, "mg"), "total_per_kg": OFF}
     return {"rolling": (RollingTotal(**(row | changes)),)}
@@ -78,6 +93,8 @@ def test_nothing_given_lists_every_field():
         "course_total_per_kg: not given",
         "measurements: not given",
         "harms: not given",
+        "projections: not given",
+        "suspension_max: not given",
         "record_age_max: not given",
         "ahead_max: not given",
         "safe_action: not given",
@@ -92,6 +109,8 @@ def test_empty_parts_list_every_field():
         weight=WeightRange(),
         measurements=(MeasurementLimits(),),
         harms=(HarmLimit(),),
+        projections=(ProjectionLimits(),),
+        suspension_max=Unlimited(),
         safe_action=SafeAction(),
         course_total=Bound(),
         ahead_max=Unlimited(),
@@ -104,6 +123,8 @@ def test_empty_parts_list_every_field():
     expected += ["course_total.unit: not given", "course_total.source: not given", "course_total.value: not given"]
     expected += [f"measurements[0].{f.name}: not given" for f in fields(MeasurementLimits)]
     expected += ["harms[0].name: not given", "harms[0].probability_max: not given"]
+    expected += [f"projections[0].{f.name}: not given" for f in fields(ProjectionLimits)]
+    expected += ["suspension_max.reason: not given"]
     expected += ["record_age_max.reason: not given", "ahead_max: may not be switched off"]
     expected += ["safe_action.sentence: not given", "safe_action.source: not given"]
     assert found == expected
@@ -122,6 +143,8 @@ PARTS = [
     ("rolling", edges.LIMITS.rolling[0]),
     ("measurements", edges.LIMITS.measured[0]),
     ("harms", edges.LIMITS.predicted[0]),
+    ("projections", edges.LIMITS.projected[0]),
+    ("projections", edges.LIMITS.projected[1]),
 ]
 
 
@@ -161,6 +184,11 @@ ONE = [
     ({"weight": WeightRange(low=b(0, "kg"), high=b(9, "kg"))}, "weight.low: value 0 must be over 0"),
     ({"record_age_max": b(-1, "h")}, "record_age_max: value -1 must be 0 or more"),
     ({"ahead_max": b(-1, "h")}, "ahead_max: value -1 must be 0 or more"),
+    ({"suspension_max": b(-1, "h")}, "suspension_max: value -1 must be 0 or more"),
+    (second(change_max=b(0, "mg/dL/min"), fall_max=b(0, "mg/dL/min")), "measurements[0].change_max: value 0 must be over 0"),
+    (second(fall_max=b(-1, "mg/dL/min")), "measurements[0].fall_max: value -1 must be 0 or more"),
+    (second(quality_min=b(-1, "%")), "measurements[0].quality_min: value -1 must be 0 or more"),
+    (second(stop_age_max=b(-1, "h")), "measurements[0].stop_age_max: value -1 must be 0 or more"),
     # Sources and reasons.
     (dose(maximum=Bound(100.0, "mg", "")), "actions[0].maximum.source: wants some text, not ''"),
     (dose(maximum=Bound(100.0, "mg", " ")), "actions[0].maximum.source: wants some text, not ' '"),
@@ -169,6 +197,7 @@ ONE = [
     (dose(maximum=Unlimited("")), "actions[0].maximum.reason: wants some text, not ''"),
     ({"measurements": Unlimited("")}, "measurements.reason: wants some text, not ''"),
     ({"harms": Unlimited()}, "harms.reason: not given"),
+    ({"projections": Unlimited(" ")}, "projections.reason: wants some text, not ' '"),
     ({"therapy": ""}, "therapy: wants some text, not ''"),
     (dose(route=3), "actions[0].route: wants some text, not 3"),
     ({"safe_action": SafeAction(sentence="x", source="")}, "safe_action.source: wants some text, not ''"),
@@ -196,6 +225,15 @@ ONE = [
     ({"record_age_max": b(1, "d")}, "record_age_max: unit 'd' where h is meant"),
     ({"ahead_max": b(1, "d")}, "ahead_max: unit 'd' where h is meant"),
     ({"harms": (HarmLimit(name="x", probability_max=b(10, "%")),)}, "harms[0].probability_max: unit '%' where 1 is meant"),
+    ({"suspension_max": b(1, "d")}, "suspension_max: unit 'd' where h is meant"),
+    (second(quality_min=b(50, "1")), "measurements[0].quality_min: unit '1' where % is meant"),
+    (second(change_max=b(8, "mg/dL")), "measurements[0].change_max: unit 'mg/dL' where mg/dL/min is meant"),
+    (second(fall_max=b(3, "mg/dL/h")), "measurements[0].fall_max: unit 'mg/dL/h' where mg/dL/min is meant"),
+    (second(fall_below=b(110, "mmol/L")), "measurements[0].fall_below: unit 'mmol/L' where mg/dL is meant"),
+    (second(stop_age_max=b(60, "min")), "measurements[0].stop_age_max: unit 'min' where h is meant"),
+    (projection(high=b(110, "kPa")), "projections[0].high: unit 'kPa' where mmHg is meant"),
+    (projection(low=b(60, "kPa")), "projections[0].low: unit 'kPa' where mmHg is meant"),
+    (projection(steepness=b(2, "%")), "projections[0].steepness: unit '%' where 1 is meant"),
     # Limits that may never be off.
     *[
         (dose(**{name: OFF}), f"actions[0].{name}: may not be switched off")
@@ -204,6 +242,8 @@ ONE = [
     (rolling(window=OFF), "rolling[0].window: may not be switched off"),
     (measurement(low=OFF), "measurements[0].low: may not be switched off"),
     (measurement(high=OFF), "measurements[0].high: may not be switched off"),
+    (projection(steepness=OFF), "projections[0].steepness: may not be switched off"),
+    (projection(low=OFF, high=OFF), "projections[0]: low and high may not both be switched off"),
     ({"weight": WeightRange(low=OFF, high=b(9, "kg"))}, "weight.low: may not be switched off"),
     ({"weight": WeightRange(low=b(9, "kg"), high=OFF)}, "weight.high: may not be switched off"),
     ({"harms": (HarmLimit(name="x", probability_max=OFF),)}, "harms[0].probability_max: may not be switched off"),
@@ -244,6 +284,14 @@ ONE = [
     ({"harms": (HarmLimit(name="x", probability_max=b(1.01, "1")),)}, "harms[0]: probability_max is over 1"),
     ({"harms": (HarmLimit(name="", probability_max=b(1, "1")),)}, "harms[0].name: wants some text, not ''"),
     (measurement(name=""), "measurements[0].name: wants some text, not ''"),
+    (projection(name=""), "projections[0].name: wants some text, not ''"),
+    (projection(low=b(110.5, "mmHg")), "projections[0]: low 110.5 is over high 110"),
+    (projection(steepness=b(0.99, "1")), "projections[0]: steepness is under 1"),
+    (second(quality_min=b(100.5, "%")), "measurements[0]: quality_min is over 100 %"),
+    (second(fall_max=OFF), "measurements[0]: fall_below has no fall_max to go with"),
+    (second(fall_max=b(8.5, "mg/dL/min")), "measurements[0]: fall_max 8.5 is over change_max 8"),
+    (second(stop_age_max=b(0.24, "h")), "measurements[0]: stop_age_max 0.24 is under age_max 0.25: a reading that counts would not stop the drug"),
+    (second(age_max=OFF), "measurements[0]: stop_age_max 1 is under age_max inf: a reading that counts would not stop the drug"),
     ({"weight": WeightRange(low=b(9, "kg"), high=b(9, "kg"))}, "weight: low 9 is not under high 9"),
     ({"rolling": (RollingTotal(window=None, total=b(1, "mg"), total_per_kg=OFF), edges.LIMITS.rolling[1])}, "rolling[0].window: wants Bound, not None"),
     (rolling(window=b(23, "h")), "rolling: has no total over 24 h"),
@@ -253,6 +301,9 @@ ONE = [
     ({"measurements": edges.LIMITS.measured * 2}, None),
     ({"measurements": edges.LIMITS.measured[:1] * 2}, "measurements: two rows have the name 'level'"),
     ({"harms": edges.LIMITS.predicted * 2}, "harms: two rows have the name 'toxic level'"),
+    ({"projections": edges.LIMITS.projected[:1] * 2}, "projections: two rows have the name 'on board'"),
+    ({"projections": ()}, "projections: has no rows; say Unlimited(reason) if there are none"),
+    ({"projections": (3,)}, "projections[0]: wants ProjectionLimits, not 3"),
     ({"rolling": edges.LIMITS.rolling[:1] * 2}, "rolling: two rows have the window 24.0"),
     ({"actions": (dose_limits(), rate_limits(), dose_limits())}, "actions: two rows have the kind and route 'dose by iv'"),
     ({"actions": (rate_limits(), rate_limits())}, "actions: two rows have the kind and route 'rate by iv'"),
@@ -279,6 +330,8 @@ def test_units_that_are_not_known():
     assert found[0].startswith(
         "measurements[0].unit: unit 'mg per L' is not one of %, 1, 1/min, 10^9/L, IU/L, IU/dL, IU/mL, U/L"
     )
+    found = problems(**projection(unit="pressure"))
+    assert found[0].startswith("projections[0].unit: unit 'pressure' is not one of %, 1, 1/min, 10^9/L, IU, IU/L")
     both = (rate_limits(), rate_limits(route="sc", **per_h()))
     assert problems(actions=both) == ["actions: rates are in mg/h and mg/min; one table has one unit for all of them"]
 
@@ -314,6 +367,15 @@ def test_edges_of_the_table_itself():
     table(harms=(HarmLimit(name="x", probability_max=b(0, "1")),))
     table(record_age_max=b(0, "h"), ahead_max=b(0, "h"))
     table(weight=WeightRange(low=b(1, "kg"), high=b(1.001, "kg")))
+    table(**second(quality_min=b(100, "%"), fall_max=b(8, "mg/dL/min"), stop_age_max=b(0.25, "h")))
+    table(**second(quality_min=b(0, "%"), fall_max=b(0, "mg/dL/min"), age_max=b(0, "h"), stop_age_max=b(0, "h")))
+    table(**second(quality_min=OFF, change_max=OFF, fall_below=OFF, stop_age_max=OFF))
+    table(**second(change_max=OFF, fall_max=OFF, fall_below=OFF))
+    table(**projection(low=b(110, "mmHg"), steepness=b(1, "1")))
+    table(**projection(high=OFF))
+    table(**projection(low=b(0, "mmHg"), high=b(0, "mmHg")))
+    table(**projection(unit="U", low=OFF, high=b(0, "U")))
+    table(suspension_max=b(0, "h"), projections=OFF)
     table(**dose(maximum=b(np.float64(100), "mg"), minimum=b(1, "mg")))
 
 
@@ -368,6 +430,9 @@ def test_lookups():
     assert limits.action(Kind.RATE, "oral") is None
     assert limits.measured is limits.measurements
     assert limits.predicted is limits.harms
+    assert limits.projected is limits.projections
+    assert limits.action(Kind.TOTAL, "iv") is None
+    assert table(projections=OFF).projected == ()
     assert table(measurements=OFF).measured == ()
     assert table(harms=OFF).predicted == ()
     assert (OFF.value, OFF.unit, OFF.source) == (math.inf, "", "not limited in this test")
@@ -375,7 +440,19 @@ def test_lookups():
 
 
 def test_frozen():
-    for part in (edges.LIMITS, edges.LIMITS.actions[0], b(1, "h"), OFF, ask(), knows(), gave(1, 1), level(), chance()):
+    for part in (
+        edges.LIMITS,
+        edges.LIMITS.actions[0],
+        b(1, "h"),
+        OFF,
+        ask(),
+        knows(),
+        gave(1, 1),
+        level(),
+        chance(),
+        board(),
+        read(1, 1),
+    ):
         with pytest.raises((FrozenInstanceError, AttributeError, TypeError)):
             part.anything = 1
         with pytest.raises(FrozenInstanceError):
@@ -502,11 +579,28 @@ SENTENCES = [
     (ask(), knows(measurements=(level(), glucose(), level(name="BIS"))), "Give no dose now. testdrug knows no measurement 'BIS'."),
     (ask(), knows(measurements=(level(), glucose(), None)), "Give no dose now. A measurement is missing."),
     (ask(20), knows(given=None), "Give no dose now. The list of doses given or planned cannot be read: what the patient got is not known."),
-    (ask(), knows(measurements=None, predictions=None), "Give no dose now. The list of measurements cannot be read. The list of predictions cannot be read. The asked dose of 50 mg is over 40 mg, the most while there is no level reading. The asked dose of 50 mg is over 40 mg, the most while there is no glucose reading. The asked dose of 50 mg is over 30 mg, the most while there is no prediction of toxic level."),
+    (ask(), knows(measurements=None, predictions=None, projections=None), "Give no dose now. The list of measurements cannot be read. The list of predictions cannot be read. The list of projections cannot be read. The asked dose of 50 mg is over 40 mg, the most while there is no level reading. The asked dose of 50 mg is over 40 mg, the most while there is no glucose reading. The asked dose of 50 mg is over 30 mg, the most while there is no prediction of toxic level. The asked dose of 50 mg is over 30 mg, the most while there is no projection of on board. The asked dose of 50 mg is over 30 mg, the most while there is no projection of pressure."),
     (ask(), knows(predictions=(chance(), None)), "Give no dose now. A prediction is missing."),
     (ask(), knows(predictions=(chance(), chance(harm="pain"))), "Give no dose now. testdrug knows no harm called 'pain'."),
     (ask(), knows(predictions=(chance(0.25),)), "Give no dose now. The predicted probability of toxic level is 25 %, over the 10 % that is accepted."),
     (ask(), knows(predictions=(chance(2),)), "Give no dose now. The predicted probability of toxic level is 2, not between 0 and 1."),
+    (ask(), knows(**projects(board(0, 75, 50))), "40 mg of the 50 asked. The asked dose of 50 mg is over 40 mg, what keeps on board at 60 mg or less (75 is projected)."),
+    (ask(), knows(**projects(pressure(80, 55, 50))), "20 mg of the 50 asked. The asked dose of 50 mg is over 20 mg, what keeps pressure at 60 mmHg or more (55 is projected)."),
+    (ask(), knows(**projects(board(0, 20, 40))), "40 mg of the 50 asked. The asked dose of 50 mg is over 40 mg, the most that on board was projected for."),
+    (ask(), knows(**projects(board(0, 0, -40))), "Give no dose now. The projected on board is of a negative amount (-40)."),
+    (ask(), knows(**projects(board(-1e308, 1e308, 40))), "Give no dose now. The projected on board changes by more than a number can hold."),
+    (ask(), knows(projections=(board(), pressure(), None)), "Give no dose now. A projection is missing."),
+    (ask(), knows(projections=(board(), pressure(), board(name="pain"))), "Give no dose now. testdrug has no bound on 'pain'."),
+    (ask(), knows(projections=(board(unit="g"), pressure())), "Give no dose now. The projected on board is in 'g'; it is wanted in mg."),
+    (ask(), knows(**sugar(quality=49.0)), "40 mg of the 50 asked. The asked dose of 50 mg is over 40 mg, the most while the signal of the glucose reading is at 49 %, under 50 %."),
+    (ask(), knows(**sugar(quality=101.0)), "Give no dose now. The signal quality of the glucose reading is 101 %, not between 0 and 100."),
+    (ask(), knows(**changed(300.0, 150.0)), "40 mg of the 50 asked. The asked dose of 50 mg is over 40 mg, the most while the glucose reading changed by 10 mg/dL per min, over the 8 that can be real."),
+    (ask(), knows(**changed(100.0, 160.0)), "Give no dose now. The glucose reading of 100 mg/dL falls by 4 mg/dL per min; more than 3 per min under 110 mg/dL stops the drug."),
+    (ask(), knows(**sugar(previous=read(90.0, 99.8))), "Give no dose now. The reading before the newest of glucose was not taken before it."),
+    (ask(), knows(**sugar(previous=read(-1.7e308, 99.7499999))), "Give no dose now. The reading before the newest of glucose is too far from it to be real."),
+    (ask(), knows(**sugar(previous=90.0)), "Give no dose now. The reading before the newest of glucose is of type float, not a reading."),
+    (ask(), knows(given=(gave(50, -111),)), "50 mg is within every limit. Nothing has run in for 210 h, and no reading stops the drug; 200 h is the longest."),
+    (ask(101), knows(given=(gave(90, -111),)), "100 mg of the 101 asked. Nothing has run in for 210 h, and no reading stops the drug; 200 h is the longest. The asked dose of 101 mg is over 100 mg, the largest single dose."),
     (ask(20), knows(given=(gave(1, 5, unit="g"), gave(1, 5, unit="U"), gave(9, 9)), planned=(1, 2)), "Give no dose now. 2 of the doses given or planned cannot be read: what the patient got is not known. Doses given are in U, g; testdrug counts in mg and nothing is converted."),
     (ask(20, time=110), knows(given=(gave(9, 101),), planned=(gave(9, 99),)), "Give no dose now. 2 of the doses given or planned have an impossible time: a given one after now, or a planned one not between now and the asked dose."),
 ]  # fmt: skip
@@ -543,6 +637,16 @@ SOURCES = [
     (ask(), knows(given=(gave(240, 90),)), "retyped 250.0 mg"),
     (ask(), knows(given=(gave(590, 0),)), "retyped 600.0 mg"),
     (ask(61, duration=0.5), knows(), "retyped 2.0 mg/min"),
+    (ask(46, duration=0.5), knows(weight=6.0), "retyped 0.25 mg/kg/min"),
+    (ask(50), knows(**projects(board(0, 75, 50))), "retyped 60.0 mg"),
+    (ask(50), knows(**projects(pressure(80, 55, 50))), "retyped 60.0 mmHg"),
+    (ask(50), knows(**projects(pressure(80, 140, 50))), "retyped 110.0 mmHg"),
+    (ask(50), knows(**projects(board(0, 20, 40))), ""),
+    (ask(50), knows(projections=(board(),)), "retyped 30.0 mg"),
+    (ask(50), knows(**sugar(quality=49.0)), "retyped 40.0 mg"),
+    (ask(50), knows(**changed(300.0, 150.0)), "retyped 40.0 mg"),
+    (ask(50), knows(**changed(100.0, 160.0)), "retyped 3.0 mg/dL/min"),
+    (ask(50), knows(given=(gave(50, -111),)), "retyped 200.0 h"),
 ]
 
 

@@ -30,18 +30,39 @@ def near(*values):
 def entries(times):
     doses = st.builds(edges.gave, near(1, 20, 50, 250), times, near(0, 0.5, 1))
     rates = st.builds(edges.ran, near(0, 1, 1.5), times, near(0, 0.5, 1))
-    return st.lists(st.one_of(doses, rates), max_size=5).map(tuple)
+    totals = st.builds(edges.added, near(1, 20, 250), times, near(0, 1, 12))
+    return st.lists(st.one_of(doses, rates, totals), max_size=5).map(tuple)
+
+
+def projection(make, *values):
+    """One without numbers at fault, or none."""
+    return st.one_of(st.tuples(st.builds(make, near(*values), near(*values), near(20, 50, 100))), st.just(()))
 
 
 sound_contexts = st.builds(
-    lambda weight, given, level, sugar, chance: edges.knows(
-        weight=weight, given=given, measurements=level + sugar, predictions=chance
+    lambda weight, given, level, sugar, chance, board, pressure: edges.knows(
+        weight=weight, given=given, measurements=level + sugar, predictions=chance, projections=board + pressure
     ),
     st.floats(0.5, 150),
     entries(st.floats(0, 100)),
     st.one_of(st.tuples(st.builds(edges.level, st.floats(0, 40), st.floats(0, 100))), st.just(())),
-    st.one_of(st.tuples(st.builds(edges.glucose, st.floats(70, 600), st.floats(90, 100))), st.just(())),
+    st.one_of(
+        st.tuples(
+            st.builds(
+                lambda value, time, quality, before: edges.glucose(
+                    value, time, quality=quality, previous=before and edges.read(*before)
+                ),
+                st.floats(70, 600),
+                st.floats(90, 100),
+                near(0, 50, 99),
+                st.one_of(st.none(), st.tuples(st.floats(0, 700), st.floats(80, 89.9))),
+            )
+        ),
+        st.just(()),
+    ).filter(lambda readings: all(0 <= r.quality <= 100 for r in readings)),
     st.one_of(st.tuples(st.builds(edges.chance, st.floats(0, 0.1))), st.just(())),
+    projection(edges.board, 0, 30, 60, 90),
+    projection(edges.pressure, 50, 60, 80, 110),
 )
 contexts = st.one_of(
     sound_contexts,
@@ -95,10 +116,10 @@ def test_the_guard_of_the_guard_is_the_guard(asked, context):
 def test_unchanged_exactly_when_without_reasons(asked, context):
     verdict = guard(asked, context, LIMITS)
     if asked.amount > 0:
-        assert (verdict.allowed is asked) == (not verdict.reasons)
+        assert (verdict.allowed is asked) == all(code.notice for code in verdict.codes)
     else:
         assert verdict.allowed is asked
-    assert (verdict.decision is Decision.PASSED) == (not verdict.reasons)
+    assert (verdict.decision is Decision.PASSED) == all(code.notice for code in verdict.codes)
     if any(code.refuses for code in verdict.codes):
         assert verdict.allowed.amount == 0.0
 
@@ -173,6 +194,16 @@ def test_what_is_allowed_keeps_every_limit(asked, context):
         assert before + amount * size <= most + eps * size + 1e-9
     if not rate:
         assert all(asked.time - e.time >= 6.0 - 2e-6 for e in context.given if e.kind is Kind.DOSE and e.amount > 0)
+    for projection in context.projections:
+        line = projection.if_nothing + (projection.if_given - projection.if_nothing) * amount / projection.amount
+        low, high = {"on board": (-math.inf, 60.0), "pressure": (60.0, 110.0)}[projection.name]
+        # What giving makes no worse than giving nothing is not the guard's to mend.
+        slope = abs(projection.if_given - projection.if_nothing) / projection.amount * eps + 1e-9
+        assert line <= max(high, projection.if_nothing) + slope
+        assert line >= min(low, projection.if_nothing) - slope
+        assert amount <= projection.amount + eps
+    if len(context.projections) < 2:
+        assert rate or amount <= 30.0
     same = [e for e in context.given if e.kind is asked.kind]
     if same:
         newest = max(e.time for e in same)
@@ -192,6 +223,7 @@ def test_one_number_that_is_none_refuses_all(asked, context, bad, seed):
     places += [("context", None, f) for f in ("now", "weight", "record_time")]
     lists = {"given": ("amount", "time", "duration"), "planned": ("amount", "time", "duration")}
     lists |= {"measurements": ("value", "time"), "predictions": ("probability",)}
+    lists |= {"projections": ("amount", "if_nothing", "if_given")}
     for name, numbers in lists.items():
         places += [(name, i, f) for i in range(len(getattr(context, name))) for f in numbers]
     where, index, field = rng.choice(places)
@@ -256,11 +288,12 @@ DATA_FAULTS = {
     Code.RECORD_IN_FUTURE,
     Code.HISTORY_MISDATED,
     Code.MEASUREMENT_IN_FUTURE,
+    Code.PROJECTION_BEYOND,
 }
 
 
 def test_nothing_has_a_default():
-    for part in (edges.ask(), edges.knows(), edges.level(), edges.chance()):
+    for part in (edges.ask(), edges.knows(), edges.level(), edges.chance(), edges.board(), edges.read(1.0, 1.0)):
         for field in fields(part):
             given = {f.name: getattr(part, f.name) for f in fields(part) if f is not field}
             with pytest.raises(TypeError, match=field.name):

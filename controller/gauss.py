@@ -2,14 +2,16 @@
 
 The Jacobians of 8 stages are evaluated at once in the lanes, and sensitivities carry 8 decisions at once.
 """
-# Compiled functions carry no annotations: Numba infers the types. f, b, w are Fixed, Batch, Work; i is the patient.
+# Compiled functions carry no annotations: Numba infers the types. J is the table's address.
 
 from __future__ import annotations
 
-from ..pkpd.calls import call_kernel
+from ..pkpd.calls import call_kernel, geti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
-from .horizon import beyond, goal_terms, spread
+from . import memory as m
+from .horizon import beyond, goal_terms, output, spread
+from .memory import cube, imat, ivec, mat, vec
 
 __all__ = ["linearise"]
 
@@ -18,149 +20,154 @@ ROW = 8 * LANES  # bytes
 
 
 @jit
-def _jacobians(f, w, which, d, lane, time):
-    """Jacobians along the current course of draw d (which stands in this lane of its block), eight stages at once."""
-    block = d // W if f.D > 1 else 0
-    for j in range(f.m):
-        a = w.p[block, j, lane if f.D > 1 else 0]
+def _jacobians(J, which, d, lane, time):
+    """Jacobians along the current course of draw d (``lane``: the candidate, where there is one), 8 stages at once."""
+    n, rows, parameters = geti(J, m.STATES), geti(J, m.STATES) + geti(J, m.WATCHED), geti(J, m.PARAMETERS)
+    N, blocks, inputs, rows_k = geti(J, m.STAGES), geti(J, m.LANE_BLOCKS), geti(J, m.INPUTS), geti(J, m.ROWS_K)
+    block, place = (0, lane) if geti(J, m.DRAWS) == 1 else (d // W, d % W)
+    p, k = cube(J, m.P, blocks, parameters, W), cube(J, m.K, blocks, rows_k, W)
+    p1, k1, s = mat(J, m.P1, parameters, W), mat(J, m.K1, rows_k, W), mat(J, m.S, 2, W)
+    x1, u1, U = mat(J, m.X1, n, W), mat(J, m.U1, inputs, W), cube(J, m.U, N, inputs, W)
+    z = cube(J, m.Z, 2 * blocks * (N + 1), rows, W)
+    interval = vec(J, m.REALS, 3)[1]
+    for j in range(parameters):
         for t in range(W):
-            w.p1[j, t] = a
-    for j in range(f.rows_k):
-        a = w.k[block, j, lane if f.D > 1 else 0]
+            p1[j, t] = p[block, j, place]
+    for j in range(rows_k):
         for t in range(W):
-            w.k1[j, t] = a
-    s, x, p, u, k = (
-        w.s.ctypes.data,
-        w.x1.ctypes.data,
-        w.p1.ctypes.data,
-        w.u1.ctypes.data,
-        w.k1.ctypes.data,
-    )
-    out = w.K.ctypes.data
-    for group in range((f.N + W - 1) // W):
+            k1[j, t] = k[block, j, place]
+    first = (which * blocks + block) * (N + 1)
+    kernel, size = geti(J, m.JACOBIAN), geti(J, m.ENTRIES) * ROW
+    for group in range((N + W - 1) // W):
         for t in range(W):
-            stage = min(group * W + t, f.N - 1)
-            w.s[0, t] = time + stage * f.interval
-            for j in range(f.n):
-                w.x1[j, t] = w.Z[which, block, stage, j, lane]
-            for j in range(f.nu):
-                w.u1[j, t] = w.U[stage, j, 0]
-        call_kernel(f.jacobian, s, x, p, u, k, out + group * f.entries * ROW)
+            stage = min(group * W + t, N - 1)
+            s[0, t] = time + stage * interval
+            for j in range(n):
+                x1[j, t] = z[first + stage, j, place]
+            for j in range(inputs):
+                u1[j, t] = U[stage, j, 0]
+        to = geti(J, m.JAC) + group * size
+        call_kernel(kernel, geti(J, m.S), geti(J, m.X1), geti(J, m.P1), geti(J, m.U1), geti(J, m.K1), to)
 
 
 @jit
-def _sensitivities(f, w):
-    """Sensitivities of the watched outputs at each stage by each decision, into w.Y (rows: stage, output)."""
-    height = w.S.shape[2] * ROW
-    columns = w.S.shape[1]
-    base = w.S.ctypes.data
-    for c in range(columns):
-        for j in range(f.nr):
-            for lane in range(W):
-                w.S[0, c, j, lane] = 0.0
-    here = 0
-    for k in range(f.N):
-        first = f.block_of[k] * f.nd
-        entries = w.K.ctypes.data + (k // W) * f.entries * ROW + (k % W) * 8
-        for c in range((first + f.nd - 1) // W + 1):
-            for m in range(f.nd):
+def _sensitivities(J):
+    """Sensitivities of the watched outputs at each stage by each decision, into Y (rows: stage, output)."""
+    N, moves, ny, relevant = geti(J, m.STAGES), geti(J, m.MOVES), geti(J, m.WATCHED), geti(J, m.RELEVANT)
+    height, columns = relevant + max(moves, ny), (geti(J, m.BLOCKS) * moves + W - 1) // W
+    sens, Y = cube(J, m.SENS, 2 * columns, height, W), mat(J, m.Y, N * ny, columns * W)
+    block_of, scale = ivec(J, m.BLOCK_OF, N), vec(J, m.SCALE, moves)
+    base, entries, kernel = geti(J, m.SENS), geti(J, m.ENTRIES) * ROW, geti(J, m.CARRY)
+    here, known = 0, 0  # groups of columns that have begun
+    for k in range(N):
+        first = block_of[k] * moves
+        groups = (first + moves - 1) // W + 1
+        for c in range(known, groups):  # those that begin now start from zero
+            for j in range(relevant):
                 for lane in range(W):
-                    w.S[here, c, f.nr + m, lane] = 0.0
-                lane = first + m - c * W
-                if 0 <= lane < W:
-                    w.S[here, c, f.nr + m, lane] = w.scale[m]
-            source = base + (here * columns + c) * height
-            call_kernel(f.carry, 0, source, 0, 0, entries, base + ((1 - here) * columns + c) * height)
-            for r in range(f.ny):
+                    sens[here * columns + c, j, lane] = 0.0
+        known = groups
+        jacobian = geti(J, m.JAC) + (k // W) * entries + (k % W) * 8
+        for c in range(groups):
+            for a in range(moves):
                 for lane in range(W):
-                    w.Y[k * f.ny + r, c * W + lane] = w.S[1 - here, c, f.nr + r, lane]
-        # a group of columns that begins later starts from zero in the other buffer too
+                    sens[here * columns + c, relevant + a, lane] = 0.0
+                lane = first + a - c * W
+                if lane >= 0 and lane < W:
+                    sens[here * columns + c, relevant + a, lane] = scale[a]
+            source, to = base + (here * columns + c) * height * ROW, base + ((1 - here) * columns + c) * height * ROW
+            call_kernel(kernel, 0, source, 0, 0, jacobian, to)
+            for r in range(ny):
+                for lane in range(W):
+                    Y[k * ny + r, c * W + lane] = sens[(1 - here) * columns + c, relevant + r, lane]
         here = 1 - here
-        following = f.block_of[min(k + 1, f.N - 1)] * f.nd
-        for c in range((first + f.nd - 1) // W + 1, (following + f.nd - 1) // W + 1):
-            for j in range(f.nr):
-                for lane in range(W):
-                    w.S[here, c, j, lane] = 0.0
 
 
 @jit
 def _add_rows(H, g, Y, rows, used, count):
     """H += Σ curvature y y' (lower triangle), g += Σ slope y, over the rows of one draw, four at a time."""
     r = 0
-    while r < count:
-        size = min(4, count - r)
-        width = used[r + size - 1]
-        if size == 4:
-            a0, a1, a2, a3 = rows[r, 1], rows[r + 1, 1], rows[r + 2, 1], rows[r + 3, 1]
-            s0, s1, s2, s3 = rows[r, 0], rows[r + 1, 0], rows[r + 2, 0], rows[r + 3, 0]
-            for i in range(width):
-                y0, y1, y2, y3 = Y[r, i], Y[r + 1, i], Y[r + 2, i], Y[r + 3, i]
-                g[i] += s0 * y0 + s1 * y1 + s2 * y2 + s3 * y3
-                y0, y1, y2, y3 = a0 * y0, a1 * y1, a2 * y2, a3 * y3
-                for j in range(i + 1):
-                    H[i, j] += y0 * Y[r, j] + y1 * Y[r + 1, j] + y2 * Y[r + 2, j] + y3 * Y[r + 3, j]
-        else:
-            for q in range(r, r + size):
-                for i in range(width):
-                    a = rows[q, 1] * Y[q, i]
-                    g[i] += rows[q, 0] * Y[q, i]
-                    for j in range(i + 1):
-                        H[i, j] += a * Y[q, j]
-        r += size
+    while r + 4 <= count:
+        a0, a1, a2, a3 = rows[r, 1], rows[r + 1, 1], rows[r + 2, 1], rows[r + 3, 1]
+        s0, s1, s2, s3 = rows[r, 0], rows[r + 1, 0], rows[r + 2, 0], rows[r + 3, 0]
+        for i in range(used[r + 3]):
+            y0, y1, y2, y3 = Y[r, i], Y[r + 1, i], Y[r + 2, i], Y[r + 3, i]
+            g[i] += s0 * y0 + s1 * y1 + s2 * y2 + s3 * y3
+            y0, y1, y2, y3 = a0 * y0, a1 * y1, a2 * y2, a3 * y3
+            for j in range(i + 1):
+                H[i, j] += y0 * Y[r, j] + y1 * Y[r + 1, j] + y2 * Y[r + 2, j] + y3 * Y[r + 3, j]
+        r += 4
+    for q in range(r, count):
+        for i in range(used[q]):
+            a = rows[q, 1] * Y[q, i]
+            g[i] += rows[q, 0] * Y[q, i]
+            for j in range(i + 1):
+                H[i, j] += a * Y[q, j]
 
 
 @jit
-def _draw_rows(f, b, w, i, which, d, lane):
-    """Slope and curvature of the objective by each watched output of draw d at each stage, into w.rows."""
-    offset, target = b.offset[min(i, b.offset.shape[0] - 1)], b.target[min(i, b.target.shape[0] - 1)]
-    weight = b.weights[min(i, b.weights.shape[0] - 1), d]
-    block = d // W if f.D > 1 else 0
-    for k in range(f.N):
-        for r in range(f.ny):
-            w.rows[k * f.ny + r, 0] = w.rows[k * f.ny + r, 1] = 0.0
-        for g in range(f.goal_row.shape[0]):
-            r = f.goal_row[g]
-            y = w.Z[which, block, k + 1, f.n + r, lane] + offset[d, r]
-            _, slope, curve = goal_terms(f, g, y, target[k, g], k == f.N - 1)
-            w.rows[k * f.ny + r, 0] += weight * slope
-            w.rows[k * f.ny + r, 1] += weight * curve
-        for item in range(f.item_row.shape[0]):
-            if w.on[item, d] and k >= f.window[item, 0] and k < f.window[item, 1]:
-                r = f.item_row[item]
-                over = beyond(f, w, item, d, k, w.Z[which, block, k + 1, f.n + r, lane] + offset[d, r])
-                w.rows[k * f.ny + r, 0] += w.rho[item] * over
+def _draw_rows(J, which, d, lane):
+    """Slope and curvature of the merit by each watched output of draw d at each stage, into ROWS."""
+    n, ny, N, D = geti(J, m.STATES), geti(J, m.WATCHED), geti(J, m.STAGES), geti(J, m.DRAWS)
+    goals, items, blocks = geti(J, m.GOALS), geti(J, m.ITEMS), geti(J, m.LANE_BLOCKS)
+    offset, target, weight = mat(J, m.B_OFFSET, D, ny), mat(J, m.B_TARGET, N, goals), vec(J, m.B_WEIGHTS, D)[d]
+    z, rows = cube(J, m.Z, 2 * blocks * (N + 1), n + ny, W), mat(J, m.ROWS, N * ny, 2)
+    goal, goal_row = mat(J, m.GOAL, goals, 6), ivec(J, m.GOAL_ROW, goals)
+    for r in range(N * ny):
+        rows[r, 0] = rows[r, 1] = 0.0
+    for g in range(goals):
+        r, terms = goal_row[g], goal[g]
+        for k in range(N):
+            y = output(J, z, offset, which, d, lane, k, r)
+            _, slope, curve = goal_terms(terms, y, target[k, g], k == N - 1)
+            rows[k * ny + r, 0] += weight * slope
+            rows[k * ny + r, 1] += weight * curve
+    if items == 0:
+        return
+    item, item_row, window = mat(J, m.ITEM, items, 4), ivec(J, m.ITEM_ROW, items), imat(J, m.WINDOW, items, 2)
+    duals, rho, on = cube(J, m.DUALS, D, N, items), vec(J, m.RHO, items), imat(J, m.ON, items, D)
+    for q in range(items):
+        if on[q, d] != 0:
+            r = item_row[q]
+            for k in range(window[q, 0], window[q, 1]):
+                over = beyond(item[q], output(J, z, offset, which, d, lane, k, r), duals[d, k, q], rho[q])
+                rows[k * ny + r, 0] += rho[q] * over
                 if over != 0.0:
-                    w.rows[k * f.ny + r, 1] += w.rho[item]
+                    rows[k * ny + r, 1] += rho[q]
 
 
 @jit
-def linearise(f, b, w, i, which, lane, time):
-    """Gauss-Newton model of the merit at the current course (in this lane, where there is one draw): w.H and w.g."""
-    nc = f.nb * f.nd
-    spread(f, w, w.v)
+def linearise(J, which, lane, time):
+    """Gauss-Newton model of the merit at the current course (in ``lane``, where there is one draw), into H and G."""
+    N, ny, moves, blocks = geti(J, m.STAGES), geti(J, m.WATCHED), geti(J, m.MOVES), geti(J, m.BLOCKS)
+    nc = blocks * moves
+    ld = (nc + W - 1) // W * W
+    H, g, v, Y = mat(J, m.H, ld, ld), vec(J, m.G, nc), vec(J, m.NOW, nc), mat(J, m.Y, N * ny, ld)
+    rows, used = mat(J, m.ROWS, N * ny, 2), ivec(J, m.USED, N * ny)
+    spread(J, v)
     for r in range(nc):
-        w.g[r] = 0.0
-        for c in range(nc):
-            w.H[r, c] = 0.0
-    for d in range(f.D):
-        at = lane if f.D == 1 else d % W
-        _jacobians(f, w, which, d, at, time)
-        _sensitivities(f, w)
-        _draw_rows(f, b, w, i, which, d, at)
-        _add_rows(w.H, w.g, w.Y, w.rows, w.used, f.N * f.ny)
-    for m in range(f.nd):
-        before = w.last[m]
-        for c in range(f.nb):
-            r = c * f.nd + m
-            count = f.first_of[c + 1] - f.first_of[c]
-            a, step = 2.0 * f.moves[m, 0] * count, 2.0 * f.moves[m, 1]
-            w.g[r] += a * (w.v[r] - w.ref[m]) + step * (w.v[r] - before)
-            w.H[r, r] += a + step
+        g[r] = 0.0
+        for c in range(r + 1):
+            H[r, c] = 0.0
+    for d in range(geti(J, m.DRAWS)):
+        _jacobians(J, which, d, lane, time)
+        _sensitivities(J)
+        _draw_rows(J, which, d, lane)
+        _add_rows(H, g, Y, rows, used, N * ny)
+    move, first = mat(J, m.MOVE, moves, 3), ivec(J, m.FIRST_OF, blocks + 1)
+    ref, last = vec(J, m.REF, moves), vec(J, m.LAST, moves)
+    for a in range(moves):
+        before = last[a]
+        for c in range(blocks):
+            r = c * moves + a
+            weight, change = 2.0 * move[a, 0] * (first[c + 1] - first[c]), 2.0 * move[a, 1]
+            g[r] += weight * (v[r] - ref[a]) + change * (v[r] - before)
+            H[r, r] += weight + change
             if c > 0:
-                w.g[r - f.nd] -= step * (w.v[r] - before)
-                w.H[r - f.nd, r - f.nd] += step
-                w.H[r, r - f.nd] -= step
-            before = w.v[r]
+                g[r - moves] -= change * (v[r] - before)
+                H[r - moves, r - moves] += change
+                H[r, r - moves] -= change
+            before = v[r]
     for r in range(nc):
         for c in range(r):
-            w.H[c, r] = w.H[r, c]
+            H[c, r] = H[r, c]

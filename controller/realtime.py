@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from ..pkpd.calls import addresses
 from ..pkpd.errors import SolverError
 from ..pkpd.lanes import LANES
-from .memory import Batch, Fixed, Work
+from .memory import BATCH, FIRST_BATCH, SIZE, SLOTS
 from .plan import Plan
 from .problem import Problem
 from .snapshot import Snapshot, check
@@ -90,114 +91,124 @@ def _items(problem: Problem, feasibility: float) -> dict[str, np.ndarray]:
         chance.append(max(chosen, -1))
     n = len(rows)
     return {
-        "item_row": np.array(rows, dtype=np.int64),
-        "items": np.array(tables, dtype=float).reshape(n, 4),
-        "window": np.array(windows, dtype=np.int64).reshape(n, 2),
-        "chance": np.array(chance, dtype=np.int64),
-        "alpha": np.array([c.probability for c in problem.chances], dtype=float),
+        "ITEM_ROW": np.array(rows, dtype=np.int64),
+        "ITEM": np.array(tables, dtype=float).reshape(n, 4),
+        "WINDOW": np.array(windows, dtype=np.int64).reshape(n, 2),
+        "CHANCE": np.array(chance, dtype=np.int64),
+        "ALPHA": np.array([c.probability for c in problem.chances], dtype=float),
     }
 
 
-def _fixed(problem: Problem, stage: Stage, options: SolverOptions) -> Fixed:
-    clock, number = _monotonic()
+def _tables(problem: Problem, options: SolverOptions) -> dict[str, np.ndarray]:
+    """The problem's tables by slot."""
     goals = [(g.weight, g.low, g.low_weight, g.high, g.high_weight, g.terminal) for g in problem.goals]
     moves = [(m.weight, m.change_weight, m.largest_change) for m in problem.moves]
-    return Fixed(
-        map=stage.map,
-        jacobian=stage.jacobian,
-        carry=stage.carry,
-        propagator=stage.propagator,
-        clock=clock,
-        clock_id=number,
-        n=stage.states,
-        m=stage.parameters,
-        nu=stage.inputs,
-        ny=stage.watched,
-        nd=stage.moves,
-        nr=stage.relevant,
-        entries=stage.entries,
-        rows_k=stage.rows_k,
-        N=problem.stages,
-        nb=len(problem.blocks),
-        D=problem.draws,
-        DB=1 if problem.draws == 1 else -(-problem.draws // LANES),
-        h=stage.h,
-        interval=problem.interval,
-        shift=problem.renewed / problem.interval,
-        limited=any(math.isfinite(m.largest_change) for m in problem.moves),
-        columns=problem.columns.astype(np.int64),
-        block_of=problem.block_of.astype(np.int64),
-        first_of=np.concatenate([[0], np.cumsum(problem.blocks)]).astype(np.int64),
-        goal_row=np.array([problem.watched.index(g.output) for g in problem.goals], dtype=np.int64),
-        goals=np.array(goals, dtype=float),
-        moves=np.array(moves, dtype=float),
+    return {
+        "COLUMNS": problem.columns,
+        "BLOCK_OF": problem.block_of,
+        "FIRST_OF": np.concatenate([[0], np.cumsum(problem.blocks)]),
+        "GOAL_ROW": np.array([problem.watched.index(g.output) for g in problem.goals]),
+        "GOAL": np.array(goals, dtype=float),
+        "MOVE": np.array(moves, dtype=float),
         **_items(problem, options.feasibility),
-    )
+    }
 
 
-def _work(f: Fixed) -> Work:
-    nc = f.nb * f.nd
-    columns = -(-nc // LANES)
-    ld, long, items = columns * LANES, max(nc, LANES), len(f.item_row)
-    z, whole = np.zeros, lambda *shape: np.zeros(shape, dtype=np.int64)
-    return Work(
-        s=z((2, LANES)),
-        p=z((f.DB, f.m, LANES)),
-        k=z((f.DB, max(1, f.rows_k), LANES)),
-        p1=z((f.m, LANES)),
-        k1=z((max(1, f.rows_k), LANES)),
-        x1=z((f.n, LANES)),
-        u1=z((f.nu, LANES)),
-        U=z((f.N, f.nu, LANES)),
-        Z=z((2, f.DB, f.N + 1, f.n + f.ny, LANES)),
-        K=z((-(-f.N // LANES), f.entries, LANES)),
-        S=z((2, columns, f.nr + max(f.nd, f.ny), LANES)),
-        Y=z((f.N * f.ny, ld)),
-        rows=z((f.N * f.ny, 2)),
-        used=np.repeat((f.block_of + 1) * f.nd, f.ny).astype(np.int64),
-        H=z((ld, ld)),
-        g=z(ld),
-        V=z((LANES, nc)),
-        v=z(nc),
-        low=z(nc),
-        high=z(nc),
-        lb=z(nc),
-        ub=z(nc),
-        d=z(nc),
-        best=z(nc),
-        ref=z(f.nd),
-        last=z(f.nd),
-        scale=z(f.nd),
-        rate=z(f.nd),
-        lam=z(nc),
-        H2=z((ld, ld)),
-        g2=z(nc),
-        L=z((ld, ld)),
-        y=z(nc),
-        slope=z(long),
-        trial=z(nc),
-        index=whole(2 * nc),
-        acc=z((3, LANES)),
-        merit=z(LANES),
-        duals=z((f.D, f.N, items)),
-        rho=z(items),
-        on=z((items, f.D), dtype=np.bool_),
-        margin=z(f.D),
-        order=whole(f.D),
-        now=whole(2),
-    )
+def _sizes(problem: Problem, stage: Stage) -> dict[str, int]:
+    clock, number = _monotonic()
+    return {
+        "MAP": stage.map,
+        "JACOBIAN": stage.jacobian,
+        "CARRY": stage.carry,
+        "PROPAGATOR": stage.propagator,
+        "CLOCK": clock,
+        "CLOCK_ID": number,
+        "STATES": stage.states,
+        "PARAMETERS": stage.parameters,
+        "INPUTS": stage.inputs,
+        "WATCHED": stage.watched,
+        "MOVES": stage.moves,
+        "RELEVANT": stage.relevant,
+        "ENTRIES": stage.entries,
+        "ROWS_K": stage.rows_k,
+        "STAGES": problem.stages,
+        "BLOCKS": len(problem.blocks),
+        "DRAWS": problem.draws,
+        "LANE_BLOCKS": 1 if problem.draws == 1 else -(-problem.draws // LANES),
+        "GOALS": len(problem.goals),
+        "ITEMS": len(problem.limits) + len(problem.chances),
+        "CHANCES": len(problem.chances),
+        "LIMITED": int(any(math.isfinite(m.largest_change) for m in problem.moves)),
+    }
 
 
-def _three(values: np.ndarray | None, default: Any, stages: int, columns: int) -> np.ndarray:
-    """Per patient and stage, from (n, columns), (n, stages, columns) or the problem's own; leading 1 serves all."""
-    if values is None:
-        a = np.asarray(default, dtype=float)
-        a = np.broadcast_to(a, (stages, columns))[None]
-    else:
-        a = np.asarray(values, dtype=float)
-        if a.ndim == 2:
-            a = np.broadcast_to(a[:, None, :], (len(a), stages, columns))
-    return np.ascontiguousarray(a)
+def _working(s: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a thread's working memory by slot."""
+    N, moves, blocks, D, items = s["STAGES"], s["MOVES"], s["LANE_BLOCKS"], s["DRAWS"], s["ITEMS"]
+    W, n, ny, nc = LANES, s["STATES"], s["WATCHED"], s["BLOCKS"] * s["MOVES"]
+    ld = -(-nc // W) * W
+    return {
+        "S": (2, W),
+        "P": (blocks, s["PARAMETERS"], W),
+        "K": (blocks, s["ROWS_K"], W),
+        "P1": (s["PARAMETERS"], W),
+        "K1": (s["ROWS_K"], W),
+        "X1": (n, W),
+        "U1": (s["INPUTS"], W),
+        "U": (N, s["INPUTS"], W),
+        "Z": (2, blocks, N + 1, n + ny, W),
+        "JAC": (-(-N // W), s["ENTRIES"], W),
+        "SENS": (2, ld // W, s["RELEVANT"] + max(moves, ny), W),
+        "Y": (N * ny, ld),
+        "ROWS": (N * ny, 2),
+        **dict.fromkeys(("H", "H2", "L"), (ld, ld)),
+        "V": (W, nc),
+        **dict.fromkeys(
+            ("G", "NOW", "LOW", "HIGH", "LB", "UB", "D", "BEST", "LAM", "G2", "QY", "SLOPE", "TRIAL"), (nc,)
+        ),
+        **dict.fromkeys(("REF", "LAST", "SCALE", "RATE"), (moves,)),
+        "ACC": (3, W),
+        "MERIT": (W,),
+        "DUALS": (D, N, items),
+        "RHO": (items,),
+        "MARGIN": (D,),
+        "INDEX": (2 * nc,),
+        "ON": (items, D),
+        "ORDER": (D,),
+        "TICKS": (2,),
+    }
+
+
+class _Memory:
+    """A thread's table and the arrays whose addresses it holds."""
+
+    def __init__(self, sizes: dict[str, int], tables: dict[str, np.ndarray]) -> None:
+        whole = ("INDEX", "ON", "ORDER", "TICKS")
+        self.arrays = {k: np.zeros(v, dtype=np.int64 if k in whole else float) for k, v in _working(sizes).items()}
+        self.arrays |= {
+            k: np.ascontiguousarray(v, dtype=float if v.dtype.kind == "f" else np.int64) for k, v in tables.items()
+        }
+        self.arrays["USED"] = np.repeat((tables["BLOCK_OF"] + 1) * sizes["MOVES"], sizes["WATCHED"]).astype(np.int64)
+        self.table = np.zeros(SIZE, dtype=np.int64)
+        for name, value in (sizes | dict(zip(self.arrays, addresses(list(self.arrays.values()))))).items():
+            self.table[SLOTS[name]] = value
+        self.address = self.table.ctypes.data
+
+
+class _Buffers:
+    """Inputs and results of n patients, kept from solve to solve; ``shared`` inputs serve all patients with one row."""
+
+    def __init__(self, n: int, shapes: dict[str, tuple[int, ...]], shared: frozenset[str]) -> None:
+        whole = ("fault", "ends")
+        self.arrays: dict[str, np.ndarray] = {}
+        self.slots = np.zeros(2 * len(BATCH), dtype=np.int64)  # addresses, then steps
+        for q, name in enumerate(BATCH):
+            a = np.zeros((1 if name in shared else n, *shapes[name]), dtype=np.int64 if name in whole else float)
+            self.arrays[name] = a
+            self.slots[q], self.slots[len(BATCH) + q] = a.ctypes.data, 0 if name in shared else a[0].size
+
+
+OPTIONAL = ("offset", "weights", "low", "high", "reference", "scale", "target")
 
 
 class RealTime:
@@ -212,20 +223,43 @@ class RealTime:
 
     def __init__(self, problem: Problem, options: SolverOptions | None = None) -> None:
         self.problem, self.options = problem, options or SolverOptions()
-        outputs = problem.model.names("outputs")
+        model, outputs = problem.model, problem.model.names("outputs")
         watched = tuple(outputs.index(o) for o in problem.watched)
         columns = tuple(int(c) for c in problem.columns)
-        self.stage = stage_of(problem.model, problem.interval, columns, watched, problem.substeps)
-        self.fixed = _fixed(problem, self.stage, self.options)
-        self._work = [_work(self.fixed)]
+        self.stage = stage_of(model, problem.interval, columns, watched, problem.substeps)
+        self._sizes, self._tables = _sizes(problem, self.stage), _tables(problem, self.options)
+        self._tables["REALS"] = np.array([self.stage.h, problem.interval, 0.0])
+        self._memory = [_Memory(self._sizes, self._tables)]
         self._pool: ThreadPoolExecutor | None = None
-        model = problem.model
-        self._typical = np.array([*(i.typical for i in model.inputs), *(0.0 for _ in model.routes)])
         self._inputs = {name: i for i, name in enumerate(model.names("inputs"))}
-        self._low, self._high = ([getattr(m, side) for m in problem.moves] for side in ("low", "high"))
-        self._reference = np.array([[m.reference for m in problem.moves]])
-        self._scale = np.array([[m.high if m.scale is None else m.scale for m in problem.moves]])
-        self._targets = problem.targets()
+        N, D, moves, items = problem.stages, problem.draws, len(problem.moves), self._sizes["ITEMS"]
+        self._shapes: dict[str, tuple[int, ...]] = {
+            "states": (D, self.stage.states),
+            "parameters": (D, self.stage.parameters),
+            "offset": (D, self.stage.watched),
+            "weights": (D,),
+            "held": (N, self.stage.inputs),
+            **dict.fromkeys(("last", "reference", "scale"), (moves,)),
+            **dict.fromkeys(("low", "high", "warm", "moves"), (N, moves)),
+            "target": (N, len(problem.goals)),
+            **dict.fromkeys(("time", "fault"), (1,)),
+            **dict.fromkeys(("warm_duals", "duals"), (D, N, items)),
+            "outputs": (D, N, self.stage.watched),
+            "numbers": (4,),
+            "probability": (self._sizes["CHANCES"],),
+            "ends": (2,),
+        }
+        self._defaults: dict[str, Any] = {
+            "offset": 0.0,
+            "weights": 1.0 / D,
+            "held": np.array([*(i.typical for i in model.inputs), *(0.0 for _ in model.routes)]),
+            "low": np.array([m.low for m in problem.moves]),
+            "high": np.array([m.high for m in problem.moves]),
+            "reference": np.array([m.reference for m in problem.moves]),
+            "scale": np.array([m.high if m.scale is None else m.scale for m in problem.moves]),
+            "target": problem.targets(),
+        }
+        self._kept: dict[tuple[int, frozenset[str]], _Buffers] = {}
 
     def solve(
         self,
@@ -249,99 +283,103 @@ class RealTime:
             SolverError: arrays of wrong shapes, listed all at once. A solve never raises: see `Plan.status`.
         """
         check(self.problem, snapshot)
-        n, f = len(snapshot), self.fixed
-        if warm is not None and (len(warm) != n or warm.moves.shape[1:] != (f.N, f.nd)):
-            raise SolverError(f"the warm plan's moves have shape {warm.moves.shape}; {(n, f.N, f.nd)} is meant")
-        if elapsed is not None:
-            if not (elapsed >= 0 and math.isfinite(elapsed)):
-                raise SolverError(f"elapsed is {elapsed}; a finite number of at least 0 is meant")
-            f = f._replace(shift=elapsed / f.interval)
-        batch = self._batch(snapshot, warm, faults)
-        items = len(f.item_row)
-        out = (
-            np.empty((n, f.N, f.nd)),
-            np.empty((n, f.D, f.N, f.ny)),
-            np.empty((n, 4)),
-            np.empty((n, len(f.alpha))),
-            np.empty((n, f.D, f.N, items)),
-        )
-        ends = np.empty((n, 2), dtype=np.int64)
+        n, p = len(snapshot), self.problem
+        if warm is not None and warm.moves.shape != (n, *self._shapes["warm"]):
+            raise SolverError(
+                f"the warm plan's moves have shape {warm.moves.shape}; {(n, *self._shapes['warm'])} is meant"
+            )
+        elapsed = p.renewed if elapsed is None else elapsed
+        if not (elapsed >= 0 and math.isfinite(elapsed)):
+            raise SolverError(f"elapsed is {elapsed}; a finite number of at least 0 is meant")
+        b = self._fill(snapshot, warm, faults)
         o = self.options
-        seconds = o.deadline if deadline is None else deadline
-        effort = (o.iterations, o.tolerance, float(seconds))
-        parts = min(o.threads, n)
-        if parts <= 1:
-            solve_slice(f, batch, self._work[0], 0, n, *effort, out, ends)
+        effort = (o.iterations, o.tolerance, float(o.deadline if deadline is None else deadline))
+        parts = max(1, min(o.threads, n))
+        while len(self._memory) < parts:
+            self._memory.append(_Memory(self._sizes, self._tables))
+        for memory in self._memory[:parts]:
+            memory.table[FIRST_BATCH : FIRST_BATCH + 2 * len(BATCH)] = b.slots
+            memory.table[SLOTS["WARM"]] = warm is not None
+            memory.table[SLOTS["WARM_DUALS"]] = warm is not None and warm.duals is not None
+            memory.arrays["REALS"][2] = elapsed / p.interval
+        if parts == 1:
+            solve_slice(self._memory[0].address, 0, n, *effort)
         else:
-            self._share(f, batch, n, parts, effort, out, ends)
-        numbers = out[2]
+            self._share(n, parts, effort)
+        a = {name: b.arrays[name].copy() for name in ("moves", "outputs", "numbers", "probability", "ends")}
+        numbers, ends = a["numbers"], a["ends"]
         return Plan(
-            self.problem,
-            out[0],
-            out[1],
+            p,
+            a["moves"],
+            a["outputs"],
             numbers[:, 0],
             ends[:, 0],
             ends[:, 1],
             numbers[:, 1],
             numbers[:, 2],
-            out[3],
+            a["probability"],
             numbers[:, 3],
-            out[4] if items else None,
+            b.arrays["duals"].copy() if self._sizes["ITEMS"] else None,
         )
 
-    def _share(self, f: Fixed, batch: Batch, n: int, parts: int, effort: tuple[Any, ...], out: Any, ends: Any) -> None:
+    def _share(self, n: int, parts: int, effort: tuple[Any, ...]) -> None:
         """Slices of patients to threads; small ones, so that a slow patient does not leave a thread idle."""
-        while len(self._work) < parts:
-            self._work.append(_work(self.fixed))
         if self._pool is None or self._pool._max_workers < parts:
             self._pool = ThreadPoolExecutor(parts, thread_name_prefix="doseloop-mpc")
-        free = list(self._work)
+        free = self._memory[:parts]
 
         def run(first: int, last: int) -> None:
-            work = free.pop()  # as many as threads
+            memory = free.pop()  # there are as many as threads
             try:
-                solve_slice(f, batch, work, first, last, *effort, out, ends)
+                solve_slice(memory.address, first, last, *effort)
             finally:
-                free.append(work)
+                free.append(memory)
 
         edges = np.linspace(0, n, min(n, parts * 8) + 1).astype(int)
         for task in [self._pool.submit(run, a, b) for a, b in itertools.pairwise(edges.tolist())]:
             task.result()
 
-    def _batch(self, snap: Snapshot, warm: Plan | None, faults: np.ndarray | None) -> Batch:
-        n, f = len(snap), self.fixed
-        array = lambda a: np.ascontiguousarray(a, dtype=float)  # noqa: E731
+    def _fill(self, snap: Snapshot, warm: Plan | None, faults: np.ndarray | None) -> _Buffers:
+        """Copy a snapshot into the buffers (made once for each n and each choice of what is given)."""
+        n = len(snap)
+        given = {name: getattr(snap, name) for name in OPTIONAL}
+        one = {name for name, value in given.items() if value is None}
+        if not any(np.ndim(v) == 2 and len(v) > 1 for v in snap.inputs.values()):  # type: ignore[arg-type]
+            one.add("held")
+        if np.ndim(snap.time) == 0:
+            one.add("time")
+        if warm is None:
+            one |= {"warm", "warm_duals"}
+        if faults is None:
+            one.add("fault")
+        key = n, frozenset(one)
+        if key not in self._kept:
+            if len(self._kept) > 8:
+                self._kept.clear()
+            fresh = self._kept[key] = _Buffers(n, self._shapes, key[1])
+            for name in one & self._defaults.keys():
+                fresh.arrays[name][:] = self._defaults[name]
+        b = self._kept[key]
+        a = b.arrays
+        a["states"][:], a["parameters"][:], a["last"][:] = snap.states, snap.parameters, snap.last
+        for name, value in given.items():
+            if value is not None:
+                wide = a[name].ndim == 3 and np.ndim(value) == 2
+                a[name][:] = np.asarray(value)[:, None] if wide and name != "offset" else value
+        if snap.weights is not None:
+            a["weights"] /= a["weights"].sum(axis=1, keepdims=True)
         if snap.inputs:
-            per_patient = any(np.ndim(v) == 2 and len(np.asarray(v)) > 1 for v in snap.inputs.values())
-            held = np.empty((n if per_patient else 1, f.N, f.nu))
-            held[:] = self._typical
+            a["held"][:] = self._defaults["held"]
             for name, values in snap.inputs.items():
-                held[:, :, self._inputs[name]] = values
-        else:
-            held = np.ascontiguousarray(np.broadcast_to(self._typical, (1, f.N, f.nu)))
-        if snap.weights is None:
-            weights = np.full((1, f.D), 1.0 / f.D)
-        else:
-            weights = array(snap.weights)
-            weights = weights / weights.sum(axis=1, keepdims=True)
-        duals = np.empty((0, f.D, f.N, len(f.item_row))) if warm is None or warm.duals is None else warm.duals
-        return Batch(
-            states=array(snap.states),
-            parameters=array(snap.parameters),
-            offset=np.zeros((1, f.D, f.ny)) if snap.offset is None else array(snap.offset),
-            weights=weights,
-            held=held,
-            last=array(snap.last),
-            low=_three(snap.low, self._low, f.N, f.nd),
-            high=_three(snap.high, self._high, f.N, f.nd),
-            reference=self._reference if snap.reference is None else array(snap.reference),
-            scale=self._scale if snap.scale is None else array(snap.scale),
-            target=_three(snap.target, self._targets, f.N, len(f.goal_row)),
-            time=np.atleast_1d(array(snap.time)),
-            warm=np.empty((0, f.N, f.nd)) if warm is None else array(warm.moves),
-            warm_duals=array(duals),
-            fault=np.zeros(n, dtype=np.int64) if faults is None else np.ascontiguousarray(faults, dtype=np.int64),
-        )
+                a["held"][:, :, self._inputs[name]] = values
+        a["time"][:, 0] = snap.time
+        if warm is not None:
+            a["warm"][:] = warm.moves
+            if warm.duals is not None:
+                a["warm_duals"][:] = warm.duals
+        if faults is not None:
+            a["fault"][:, 0] = faults
+        return b
 
 
 _solvers: weakref.WeakKeyDictionary[Problem, dict[SolverOptions, RealTime]] = weakref.WeakKeyDictionary()

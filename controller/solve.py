@@ -3,15 +3,18 @@
 Hard path limits stand in an augmented Lagrangian. A chance is met by enforcing its threshold, in the same way, on all
 draws but the worst ones, whose weight may be up to its probability.
 """
-# Compiled functions carry no annotations: Numba infers the types. f, b, w are Fixed, Batch, Work; i is the patient.
+# Compiled functions carry no annotations: Numba infers the types. J is the table's address.
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..pkpd.calls import geti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
-from .horizon import beyond, costs, keep, load, roll, spread
+from . import memory as m
+from .horizon import beyond, costs, keep, load, output, roll, spread
+from .memory import cube, imat, ivec, mat, vec
 from .newton import clock, descend, start
 
 __all__ = ["solve_slice"]
@@ -22,235 +25,251 @@ FAULT_FAIL, FAULT_LATE = 1, 2  # `realtime.Fault`
 OUTER = 25  # updates of the multipliers
 ROUNDS = 3  # choices of the draws that a chance leaves out
 GROWTH, STEEPEST = 10.0, 1e6  # of the penalty's weight, and how far it may grow
+ENOUGH = 1e-9  # rounding of summed weights
 
 
 @jit
-def _renew(f, b, w, i, at, update):
-    """How far the items are from their optimality (in units of their tolerance); with ``update``, new multipliers."""
-    which, lane = at[0], at[1]
-    offset = b.offset[min(i, b.offset.shape[0] - 1)]
+def _views(J):
+    """Courses and offsets, as `output` reads them."""
+    n, ny, N, D = geti(J, m.STATES), geti(J, m.WATCHED), geti(J, m.STAGES), geti(J, m.DRAWS)
+    z = cube(J, m.Z, 2 * geti(J, m.LANE_BLOCKS) * (N + 1), n + ny, W)
+    return z, mat(J, m.B_OFFSET, D, ny)
+
+
+@jit
+def _reset(J):
+    """Path limits on, chances off; multipliers of the last plan, shifted by whole stages."""
+    N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
+    item, chance, rho = mat(J, m.ITEM, items, 4), ivec(J, m.CHANCE, items), vec(J, m.RHO, items)
+    on, duals = imat(J, m.ON, items, D), cube(J, m.DUALS, D, N, items)
+    have, whole = geti(J, m.WARM_DUALS) != 0, int(vec(J, m.REALS, 3)[2] + 0.5)
+    last = cube(J, m.B_WARM_DUALS, D, N, items)
+    for q in range(items):
+        rho[q] = item[q, 2]
+        for d in range(D):
+            on[q, d] = 1 if chance[q] < 0 else 0
+            for k in range(N):
+                duals[d, k, q] = 0.0
+                if have and chance[q] < 0 and np.isfinite(last[d, min(k + whole, N - 1), q]):
+                    duals[d, k, q] = last[d, min(k + whole, N - 1), q]
+    lam = vec(J, m.LAM, geti(J, m.BLOCKS) * geti(J, m.MOVES))
+    for j in range(len(lam)):
+        lam[j] = 0.0
+
+
+@jit
+def _renew(J, at):
+    """New multipliers at the current course; how far the items are from optimality, in units of their tolerance."""
+    N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
+    item, item_row, window = mat(J, m.ITEM, items, 4), ivec(J, m.ITEM_ROW, items), imat(J, m.WINDOW, items, 2)
+    on, duals, rho = imat(J, m.ON, items, D), cube(J, m.DUALS, D, N, items), vec(J, m.RHO, items)
+    z, offset = _views(J)
     worst = 0.0
-    for item in range(f.item_row.shape[0]):
-        r, farthest = f.item_row[item], 0.0
-        for d in range(f.D):
-            if not w.on[item, d]:
-                continue
-            block, place = (0, lane) if f.D == 1 else (d // W, d % W)
-            for k in range(f.window[item, 0], f.window[item, 1]):
-                y = w.Z[which, block, k + 1, f.n + r, place] + offset[d, r]
-                over = beyond(f, w, item, d, k, y)
-                farthest = max(farthest, abs(over - w.duals[d, k, item] / w.rho[item]))
-                if update:
-                    w.duals[d, k, item] = w.rho[item] * over
-        worst = max(worst, farthest / f.items[item, 3])
+    for q in range(items):
+        for d in range(D):
+            if on[q, d] != 0:
+                for k in range(window[q, 0], window[q, 1]):
+                    y = output(J, z, offset, at[0], d, at[1], k, item_row[q])
+                    over = beyond(item[q], y, duals[d, k, q], rho[q])
+                    worst = max(worst, abs(over - duals[d, k, q] / rho[q]) / item[q, 3])
+                    duals[d, k, q] = rho[q] * over
     return worst
 
 
 @jit
-def _margins(f, b, w, i, at, item):
-    """Least distance of an item's output from its limits over its window (below 0: beyond), by draw, into w.margin."""
-    which, lane = at[0], at[1]
-    offset, r = b.offset[min(i, b.offset.shape[0] - 1)], f.item_row[item]
-    for d in range(f.D):
-        block, place = (0, lane) if f.D == 1 else (d // W, d % W)
-        w.margin[d] = np.inf
-        for k in range(f.window[item, 0], f.window[item, 1]):
-            y = w.Z[which, block, k + 1, f.n + r, place] + offset[d, r]
-            w.margin[d] = min(w.margin[d], y - f.items[item, 0], f.items[item, 1] - y)
-
-
-@jit
-def _probability(f, b, w, i, at, item):
-    """Weight of the draws in which the event of a chance happens (w.margin holds the margins)."""
-    _margins(f, b, w, i, at, item)
-    weights, total = b.weights[min(i, b.weights.shape[0] - 1)], 0.0
-    for d in range(f.D):
-        if w.margin[d] < -f.items[item, 3]:
+def _probability(J, at, q):
+    """Weight of the draws in which a chance's event happens; the draws' least distances from it into MARGIN."""
+    items, D = geti(J, m.ITEMS), geti(J, m.DRAWS)
+    item, window, r = mat(J, m.ITEM, items, 4), imat(J, m.WINDOW, items, 2), ivec(J, m.ITEM_ROW, items)[q]
+    margin, weights = vec(J, m.MARGIN, D), vec(J, m.B_WEIGHTS, D)
+    z, offset = _views(J)
+    total = 0.0
+    for d in range(D):
+        least = np.inf
+        for k in range(window[q, 0], window[q, 1]):
+            y = output(J, z, offset, at[0], d, at[1], k, r)
+            least = min(least, y - item[q, 0], item[q, 1] - y)
+        margin[d] = least
+        if not least >= -item[q, 3]:
             total += weights[d]
     return total
 
 
 @jit
-def _enforce(f, b, w, i, at):
-    """Enforce every chance that is not met on all draws but the worst. Returns whether anything changed."""
+def _enforce(J, at):
+    """Enforce every chance that is not met on all draws but the worst. Returns whether there was one."""
+    N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
+    chance, alpha = ivec(J, m.CHANCE, items), vec(J, m.ALPHA, geti(J, m.CHANCES))
+    margin, weights, order = vec(J, m.MARGIN, D), vec(J, m.B_WEIGHTS, D), ivec(J, m.ORDER, D)
+    on, duals = imat(J, m.ON, items, D), cube(J, m.DUALS, D, N, items)
     changed = False
-    weights = b.weights[min(i, b.weights.shape[0] - 1)]
-    for item in range(f.item_row.shape[0]):
-        c = f.chance[item]
-        if c < 0 or _probability(f, b, w, i, at, item) <= f.alpha[c] + 1e-9:
+    for q in range(items):
+        c = chance[q]
+        if c < 0 or _probability(J, at, q) <= alpha[c] + ENOUGH:
             continue
         changed = True
-        for d in range(f.D):  # insertion sort: the worst margin first
+        for d in range(D):  # insertion sort: the worst margin first
             j = d
-            while j > 0 and w.margin[w.order[j - 1]] > w.margin[d]:
-                w.order[j] = w.order[j - 1]
+            while j > 0 and margin[order[j - 1]] > margin[d]:
+                order[j] = order[j - 1]
                 j -= 1
-            w.order[j] = d
+            order[j] = d
         left_out = 0.0
-        for j in range(f.D):
-            d = w.order[j]
-            free = left_out + weights[d] <= f.alpha[c] + 1e-9
-            if free:
+        for j in range(D):
+            d = order[j]
+            if left_out + weights[d] <= alpha[c] + ENOUGH:
                 left_out += weights[d]
-                for k in range(f.N):
-                    w.duals[d, k, item] = 0.0
-            w.on[item, d] = not free
+                on[q, d] = 0
+                for k in range(N):
+                    duals[d, k, q] = 0.0
+            else:
+                on[q, d] = 1
     return changed
 
 
 @jit
-def _reset_items(f, b, w, i):
-    """Path limits on, chances off; multipliers of the last plan, shifted by whole stages."""
-    whole = int(f.shift + 0.5)
-    have = b.warm_duals.shape[0] > 0
-    for item in range(f.item_row.shape[0]):
-        w.rho[item] = f.items[item, 2]
-        for d in range(f.D):
-            w.on[item, d] = f.chance[item] < 0
-            for k in range(f.N):
-                w.duals[d, k, item] = 0.0
-                if have and w.on[item, d]:
-                    dual = b.warm_duals[i, d, min(k + whole, f.N - 1), item]
-                    w.duals[d, k, item] = dual if np.isfinite(dual) else 0.0
+def _judge(J, at):
+    """``at`` again after multipliers or enforced items changed: the same course, its merit and violation anew."""
+    which, lane = at[0], at[1]
+    nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
+    v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
+    for j in range(nc):
+        V[lane, j] = v[j]
+    cost, violation = costs(J, which, W)
+    if geti(J, m.DRAWS) == 1:
+        return which, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]
+    return which, lane, merit[0], cost, violation
 
 
 @jit
-def _judge(f, b, w, i, at):
-    """``at`` again, after multipliers or enforced items changed: the same course, its merit and violation anew."""
-    lane = at[1]
-    for j in range(f.nb * f.nd):
-        w.V[lane, j] = w.v[j]
-    cost, violation = costs(f, b, w, i, at[0], W)
-    if f.D == 1:
-        return at[0], lane, w.merit[lane], w.merit[lane] - w.acc[1, lane], w.acc[2, lane]
-    return at[0], lane, w.merit[0], cost, violation
-
-
-@jit
-def _better(violation, cost, best_violation, best_cost, feasible):
-    """Whether an iterate is better: less violation where limits are missed, else less cost."""
-    a, c = max(violation, feasible), max(best_violation, feasible)
-    return a < c or (a == c and cost < best_cost)
-
-
-@jit
-def _optimise(f, b, w, i, iterations, tolerance, deadline, time):
-    """One patient from the starts to the end. Returns status, iterations, residual, ``at`` of the best (in w.best)."""
-    nc, items = f.nb * f.nd, f.item_row.shape[0]
-    at = start(f, b, w, i, time)
-    if not np.isfinite(at[2]):
-        return NONFINITE, 0, np.inf, at
+def _hold(J, status, at, done, residual, iterations, tolerance, deadline, time):
+    """Around `descend`: multipliers until every enforced item holds. The best iterate stands in BEST."""
+    nc, items = geti(J, m.BLOCKS) * geti(J, m.MOVES), geti(J, m.ITEMS)
+    v, best = vec(J, m.NOW, nc), vec(J, m.BEST, nc)
+    item, rho = mat(J, m.ITEM, items, 4), vec(J, m.RHO, items)
     feasible = 0.0
-    for item in range(items):
-        feasible = max(feasible, f.items[item, 3])
-    done, status, residual = 0, SOLVED, np.inf
-    for turn in range(ROUNDS + 1):
-        best_violation, best_cost = np.inf, np.inf
-        before = np.inf
-        for _ in range(OUTER):
-            status, done, residual, at = descend(f, b, w, i, at, done, iterations, tolerance, deadline, time)
-            if _better(at[4], at[3], best_violation, best_cost, feasible):
-                best_violation, best_cost = at[4], at[3]
-                for j in range(nc):
-                    w.best[j] = w.v[j]
-            if items == 0 or status == LATE or status == ITERATIONS:  # noqa: SIM109 (Numba)
-                break
-            off = _renew(f, b, w, i, at, True)
-            if off <= 1.0:
-                break
-            steep = False
-            if off > 0.25 * before:
-                steep = True
-                for item in range(items):
-                    if w.rho[item] < STEEPEST * f.items[item, 2]:
-                        w.rho[item] *= GROWTH
-                        steep = False
-            before = off
-            if steep:
-                status = INFEASIBLE
-                break
-            at = _judge(f, b, w, i, at)
-        if items > 0 and best_violation > feasible and status <= STALLED:
-            status = INFEASIBLE
-        stop = items == 0 or status == LATE or status == ITERATIONS
-        if stop or turn == ROUNDS or not _enforce(f, b, w, i, at):
+    for q in range(items):
+        feasible = max(feasible, item[q, 3])
+    best_violation, best_cost, before = np.inf, np.inf, np.inf
+    for _ in range(OUTER):
+        status, done, residual, at = descend(J, at, done, iterations, tolerance, deadline, time)
+        violation = max(at[4], feasible)  # less violation where limits are missed, else less cost
+        if violation < best_violation or (violation == best_violation and at[3] < best_cost):
+            best_violation, best_cost = violation, at[3]
+            for j in range(nc):
+                best[j] = v[j]
+        if items == 0 or status >= ITERATIONS:
             break
-        at = _judge(f, b, w, i, at)
+        off = _renew(J, at)
+        if off <= 1.0:
+            break
+        if off > 0.25 * before:
+            steep = True
+            for q in range(items):
+                if rho[q] < STEEPEST * item[q, 2]:
+                    rho[q] *= GROWTH
+                    steep = False
+            if steep:
+                break
+        before = off
+        at = _judge(J, at)
+    if items > 0 and status <= STALLED and best_violation > feasible:
+        status = INFEASIBLE
     return status, done, residual, at
 
 
 @jit
-def _write(f, b, w, i, status, at, time, out):
-    """The best iterate's moves and courses; NaN where there is none. Returns the final status."""
-    moves, outputs, numbers, probability, duals = out
-    for item in range(f.item_row.shape[0]):
-        for d in range(f.D):
-            for k in range(f.N):
-                duals[i, d, k, item] = w.duals[d, k, item]
-    if status >= NONFINITE:
-        for k in range(f.N):
-            for m in range(f.nd):
-                moves[i, k, m] = np.nan
-            for d in range(f.D):
-                for r in range(f.ny):
-                    outputs[i, d, k, r] = np.nan
-        for c in range(f.alpha.shape[0]):
-            probability[i, c] = np.nan
-        numbers[i, 0] = np.nan
-        numbers[i, 2] = np.nan
-        return status
-    lows, highs = b.low[min(i, b.low.shape[0] - 1)], b.high[min(i, b.high.shape[0] - 1)]
-    keep(f, w, w.best)
-    for j in range(f.nb * f.nd):
-        w.V[0, j] = w.best[j]
-    spread(f, w, w.best)
-    roll(f, w, 0, time)
-    cost, violation = costs(f, b, w, i, 0, 1)
-    at = (0, 0, w.merit[0], cost, violation)
-    for m in range(f.nd):
-        before, change = b.last[i, m], f.moves[m, 2]
-        for k in range(f.N):  # exactly: scaling and unscaling may round
-            a = w.best[f.block_of[k] * f.nd + m] * w.scale[m]
-            a = min(max(min(max(a, before - change), before + change), lows[k, m]), highs[k, m])
-            moves[i, k, m] = before = a
-    offset = b.offset[min(i, b.offset.shape[0] - 1)]
-    for d in range(f.D):
-        for k in range(f.N):
-            for r in range(f.ny):
-                outputs[i, d, k, r] = w.Z[0, d // W, k + 1, f.n + r, d % W] + offset[d, r]
-    for item in range(f.item_row.shape[0]):
-        c = f.chance[item]
+def _optimise(J, iterations, tolerance, deadline, time):
+    """One patient from the starts to the end. Returns status, iterations, residual; the best moves stand in BEST."""
+    at = start(J, time)
+    if not np.isfinite(at[2]):
+        return NONFINITE, 0, np.inf
+    status, done, residual = SOLVED, 0, np.inf
+    for _ in range(ROUNDS):
+        status, done, residual, at = _hold(J, status, at, done, residual, iterations, tolerance, deadline, time)
+        if status == ITERATIONS or status == LATE or not _enforce(J, at):
+            break
+        at = _judge(J, at)
+    return status, done, residual
+
+
+@jit
+def _nothing(J):
+    """No plan: NaN everywhere."""
+    N, D, ny, moves = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.WATCHED), geti(J, m.MOVES)
+    for slot, count in (
+        (m.B_MOVES, N * moves),
+        (m.B_OUTPUTS, D * N * ny),
+        (m.B_NUMBERS, 3),
+        (m.B_PROBABILITY, geti(J, m.CHANCES)),
+        (m.B_DUALS, D * N * geti(J, m.ITEMS)),
+    ):
+        values = vec(J, slot, count)
+        for j in range(count):
+            values[j] = np.nan
+
+
+@jit
+def _write(J, status, time):
+    """The best moves, their courses, cost, violation and probabilities. Returns the final status."""
+    N, D, ny, moves = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.WATCHED), geti(J, m.MOVES)
+    nc, items = geti(J, m.BLOCKS) * moves, geti(J, m.ITEMS)
+    best, V, block_of = vec(J, m.BEST, nc), mat(J, m.V, W, nc), ivec(J, m.BLOCK_OF, N)
+    keep(J, best)
+    for j in range(nc):
+        V[0, j] = best[j]
+    spread(J, best)
+    roll(J, 0, time)
+    cost, violation = costs(J, 0, 1)
+    given, lows, highs = vec(J, m.B_LAST, moves), mat(J, m.B_LOW, N, moves), mat(J, m.B_HIGH, N, moves)
+    move, scale, plan = mat(J, m.MOVE, moves, 3), vec(J, m.SCALE, moves), mat(J, m.B_MOVES, N, moves)
+    for a in range(moves):
+        before, change = given[a], move[a, 2]
+        for k in range(N):  # exactly: scaling and unscaling may round
+            u = min(max(best[block_of[k] * moves + a] * scale[a], before - change), before + change)
+            before = min(max(u, lows[k, a]), highs[k, a])
+            plan[k, a] = before
+    z, offset = _views(J)
+    outputs = cube(J, m.B_OUTPUTS, D, N, ny)
+    for d in range(D):
+        for k in range(N):
+            for r in range(ny):
+                outputs[d, k, r] = output(J, z, offset, 0, d, 0, k, r)
+    chance, probability = ivec(J, m.CHANCE, items), vec(J, m.B_PROBABILITY, geti(J, m.CHANCES))
+    alpha = vec(J, m.ALPHA, geti(J, m.CHANCES))
+    for q in range(items):
+        c = chance[q]
         if c >= 0:
-            probability[i, c] = _probability(f, b, w, i, at, item)
-            if status <= STALLED and probability[i, c] > f.alpha[c] + 1e-9:
+            probability[c] = _probability(J, (0, 0), q)
+            if status <= STALLED and probability[c] > alpha[c] + ENOUGH:
                 status = INFEASIBLE
-    numbers[i, 0], numbers[i, 2] = cost, max(violation, 0.0)
+    duals, kept = vec(J, m.DUALS, D * N * items), vec(J, m.B_DUALS, D * N * items)
+    for j in range(D * N * items):
+        kept[j] = duals[j]
+    numbers = vec(J, m.B_NUMBERS, 4)
+    numbers[0], numbers[2] = cost, max(violation, 0.0)
     return status
 
 
 @jit
-def solve_slice(f, b, w, first, last, iterations, tolerance, seconds, out, ends):
-    """Patients first … last − 1.
-
-    ``out`` is (moves, outputs, numbers, probability, duals); numbers are cost, residual, violation, seconds; ``ends``
-    status and iterations.
-    """
-    numbers = out[2]
+def solve_slice(J, first, last, iterations, tolerance, seconds):
+    """Patients first … last − 1 of the table's batch."""
     for i in range(first, last):
-        begin = clock(f, w)
-        deadline = begin + seconds
-        if b.fault[i] == FAULT_LATE:
-            deadline = -1.0
-        time = b.time[min(i, b.time.shape[0] - 1)]
-        status, done, residual, at = NONFINITE, 0, np.inf, (0, 0, np.inf, np.inf, np.inf)
-        if load(f, b, w, i) and b.fault[i] != FAULT_FAIL:
-            _reset_items(f, b, w, i)
-            for j in range(f.nb * f.nd):
-                w.lam[j] = 0.0
-            status, done, residual, at = _optimise(f, b, w, i, iterations, tolerance, deadline, time)
-        if b.fault[i] == FAULT_FAIL:
+        begin = clock(J)
+        good = load(J, i)
+        fault, time = ivec(J, m.B_FAULT, 1)[0], vec(J, m.B_TIME, 1)[0]
+        deadline = -1.0 if fault == FAULT_LATE else begin + seconds
+        status, done, residual = NONFINITE, 0, np.inf
+        if fault == FAULT_FAIL:
             status = FAILED
-        ends[i, 0] = _write(f, b, w, i, status, at, time, out)
-        ends[i, 1] = done
-        numbers[i, 1] = residual
-        numbers[i, 3] = clock(f, w) - begin
+        elif good:
+            _reset(J)
+            status, done, residual = _optimise(J, iterations, tolerance, deadline, time)
+        if status >= NONFINITE:
+            _nothing(J)
+        else:
+            status = _write(J, status, time)
+        numbers, ends = vec(J, m.B_NUMBERS, 4), ivec(J, m.B_ENDS, 2)
+        numbers[1] = residual
+        numbers[3] = clock(J) - begin
+        ends[0], ends[1] = status, done

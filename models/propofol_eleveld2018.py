@@ -153,7 +153,7 @@ PARAMETERS = (
     Parameter("q2_venous", 0.6805003109, "1", f"{STREAM}: theta 18"),
     Parameter("ce50", 3.0794469, "ug/mL", f"{STREAM}: PD theta, at 35 years"),
     Parameter("ce50_ageing", -0.00634837, "1/year", f"{STREAM}: PD theta"),
-    Parameter("ke0", 0.1463697, "1/min", f"{STREAM}: PD theta, arterial, at 70 kg"),
+    Parameter("ke0", 0.146, "1/min", f"{TABLE}: arterial, at 70 kg (the control stream has 0.1463697)"),
     Parameter("ke0_venous", 1.24, "1/min", f"{STREAM}: PD theta, venous, at 70 kg"),
     Parameter("e0", 92.9824, "1", f"{STREAM}: PD theta, BIS without drug"),
     Parameter("gamma_low", 1.89390, "1", f"{STREAM}: PD theta, where Ce is below Ce50"),

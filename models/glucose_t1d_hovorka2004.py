@@ -228,7 +228,11 @@ MODEL = Model(
     individual=individual,
     rhs=rhs,
     initial=initial,
-    inputs=[Input("carbs", "g/min"), Input("sensitivity", "1", 1.0), Input("dawn", "mg/kg/min")],
+    inputs=[
+        Input("carbs", "g/min", usual=0.25),
+        Input("sensitivity", "1", 1.0, usual=1.1),
+        Input("dawn", "mg/kg/min", usual=0.1),
+    ],
     outputs=[
         Output("glucose", "mg/dL", high=1000.0),
         Output(

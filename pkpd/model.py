@@ -154,11 +154,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A signal from outside that is held between events (a meal's rate, a stimulus); read as ``u.name``."""
+    """A signal from outside that is held between events (a meal's rate, a stimulus); read as ``u.name``.
+
+    ``typical`` holds where nothing is said; ``usual`` is a value in ordinary use, for tests and benchmarks (default
+    the typical one).
+    """
 
     name: str
     unit: str
     typical: float = 0.0
+    usual: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,22 +66,33 @@ def rates_of(model):
     return rates[rates > 1e-9].min(), rates.max()
 
 
-def signals_of(model):
-    """Each input's usual value."""
-    return {i.name: i.typical if i.usual is None else i.usual for i in model.inputs}
+def signals_of(model, p=None, part=None):
+    """Each input's usual value; with ``part``: so near the typical ones that the outputs move by about that part."""
+    usual = {i.name: i.typical if i.usual is None else i.usual for i in model.inputs}
+    if part is None or not usual:
+        return usual
+    rest = {i.name: i.typical for i in model.inputs}
+    near = lambda s: {n: rest[n] + s * (usual[n] - rest[n]) for n in usual}  # noqa: E731
+    return near(min(1.0, 1e-4 * part / _moved(model, p, [], near(1e-4))))
 
 
-def amount_of(model, route=None):
+def _moved(model, p, doses, signals=None):
+    """By what part of its first value a dose or a signal moves an output, at most."""
+    p, span = list(typical(model).values()) if p is None else p, span_of(model)
+    times, hold = np.linspace(0, span, 200), holding(model, span, p)
+    changed, _ = run_all(model, p, Regimen(*hold, *doses), times, Method(), signals=signals)
+    rest, _ = run_all(model, p, Regimen(*hold), times, Method())
+    first = rest[0, 0]
+    return (np.abs(changed - rest)[0].max(axis=0) / np.maximum(first, 1e-300))[first > 0].max()
+
+
+def amount_of(model, route=None, p=None, part=0.1):
     """A dose that would give a tenth of the highest plausible reading, were all of it in every compartment.
 
-    Where the outputs start from a level of their own: one that moves one of them by a tenth (by a small dose's effect).
+    Where the outputs start from a level of their own: one that moves an output by this part (by a small dose's effect).
     """
     if model.initial is not None:
-        p, span = list(typical(model).values()), span_of(model)
-        times, hold = np.linspace(0, span, 200), holding(model, span)
-        tiny = Bolus(1e-3, 0.0, route=(route or model.routes[0]).name)
-        dosed, rest = (run_all(model, p, Regimen(*hold, *d), times, Method())[0][0] for d in ([tiny], []))
-        return 1e-4 / (np.abs(dosed - rest).max(axis=0) / np.maximum(rest[0], 1e-300))[rest[0] > 0].max()
+        return 1e-3 * part / _moved(model, p, [Bolus(1e-3, 0.0, route=(route or model.routes[0]).name)])
     y = reference.outputs(model, 0.0, np.ones(len(model.states)), typical(model))
     return max(0.1 * (o.high if math.isfinite(o.high) else 10.0) / v for o, v in zip(model.outputs, y) if v > 0)
 
@@ -99,12 +110,12 @@ def holding(model, until, p=None):
     return [Infusion(rate * until, 0.0, duration=until, route=r) for r, rate in needs.items() if rate > 0]
 
 
-def regimen_of(model, routes=None, hold=True, p=None):
+def regimen_of(model, routes=None, hold=True, p=None, part=0.1):
     """Repeated boluses and an infusion by each route, and the span that shows them; ``hold``: with `holding`."""
     span = span_of(model)
     doses = holding(model, span, p) if hold else []
     for i, r in enumerate(routes or model.routes):
-        amount = amount_of(model, r)
+        amount = amount_of(model, r, p, part)
         if "bolus" in r.kinds:
             doses.append(Bolus(amount, 0.01 * i * span, route=r.name, every=span / 7, times=4))
         if "infusion" in r.kinds:

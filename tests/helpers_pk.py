@@ -185,10 +185,16 @@ def schedule(
     times: Sequence[float] | np.ndarray,
     orders: Sequence[int] | None = None,
     start: float | None = None,
+    signals: Mapping[str, float] | None = None,
 ) -> Schedule:
-    """Observations at ``times`` under ``regimen``; starts at 0 or before the first event, whichever is earlier."""
+    """Observations at ``times`` under ``regimen``; starts at 0 or before the first event, whichever is earlier.
+
+    ``signals``: the model's inputs, held from the start.
+    """
     first = min([0.0, *(e.time for e in regimen.events), *map(float, times)]) if start is None else start
     s = Schedule(model, first)
+    for name, value in (signals or {}).items():
+        s.set_input(first, model.names("inputs").index(name), value)
     s.observe(times, orders)
     p = np.atleast_2d(parameters)
     steady = [d for d in regimen.doses if d.steady_state]
@@ -214,13 +220,14 @@ def run_all(
     integrals: bool = False,
     orders: Sequence[int] | None = None,
     start: float | None = None,
+    signals: Mapping[str, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (people, times, rows) and status of a population that shares one regimen."""
     p = np.atleast_2d(np.asarray(parameters, dtype=float))
     m = p.shape[1]
     S = system(model, m if directions else 0, integrals)
     how = METHODS[method] if isinstance(method, str) else method
-    prepared = Prepared(S, [schedule(model, p, regimen, times, orders, start)], how)
+    prepared = Prepared(S, [schedule(model, p, regimen, times, orders, start, signals)], how)
     x0 = np.zeros((len(p), S.rows_x))
     if model.initial is not None:
         initial = casadi_functions(model)["initial"]

@@ -160,15 +160,16 @@ def starting(model, p, dp):
 
 
 def test_sensitivities_of_the_outputs_agree_with_finite_differences(model):
+    """Where a course crosses a kink, a difference is only right in the limit: its error must shrink with the step."""
     at, K = Points(model, 4), len(model.effects)
-    tight, span, schedules = Method(rtol=1e-11, atol=1e-13), span_of(model), []
+    tight, span, schedules = Method(rtol=1e-10, atol=1e-10), span_of(model), []
     times = np.linspace(0.05, 1, 12) * span
     for p in at.p:
         schedules.append(Schedule(model, 0.0))
-        for i, value in enumerate(signals_of(model).values()):
+        for i, value in enumerate(signals_of(model, p, 0.05).values()):
             schedules[-1].set_input(0.0, i, value)
         schedules[-1].observe(times)
-        schedules[-1].regimen(regimen_of(model, p=p)[0], span)
+        schedules[-1].regimen(regimen_of(model, p=p, part=0.05)[0], span)
 
     def outputs(eta, directions):
         p, dp = individuals_with_derivatives(model, at.cov, eta)
@@ -180,11 +181,18 @@ def test_sensitivities_of_the_outputs_agree_with_finite_differences(model):
 
     Y = outputs(at.eta, K)
     assert worst(Y[:, :, 0], outputs(at.eta, 0)[:, :, 0], np.abs(Y[:, :, 0]).max()) <= 1e-9
+    size = np.abs(Y[:, :, 0]).max(axis=1, keepdims=True)
     for k, step in enumerate(np.eye(K)):
-        fd = central(lambda h, step=step: outputs(at.eta + h * step, 0)[:, :, 0], 1e-2)
-        size = np.abs(Y[:, :, 0]).max(axis=1, keepdims=True)
-        assert worst(Y[:, :, 1 + k], fd, size) <= 1e-6
-        assert (np.abs(Y[:, :, 1 + k]) / np.maximum(size, 1e-300)).max() > 1e-7, "this random effect does nothing"
+
+        def difference(h, step=step):
+            return central(lambda h: outputs(at.eta + h * step, 0)[:, :, 0], h)
+
+        error = worst(Y[:, :, 1 + k], difference(1e-2), size)
+        if error > 1e-6:
+            nearer = worst(Y[:, :, 1 + k], difference(1e-3), size)
+            assert nearer <= min(0.5 * error, 1e-4), (model.effects[k].name, error, nearer)
+        moved = (np.abs(Y[:, :, 1 + k]) / np.maximum(size, 1e-300)).max()
+        assert moved > 1e-7, f"the random effect {model.effects[k].name} does nothing"
 
 
 # simulation ----------------------------------------------------------------------------------------------------------

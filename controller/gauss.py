@@ -20,7 +20,7 @@ ROW = 8 * LANES  # bytes
 
 
 @jit
-def _jacobians(J, which, d, lane, time):
+def _jacobians(J, which, d, lane):
     """Jacobians along the current course of draw d (``lane``: the candidate, where there is one), 8 stages at once."""
     n, rows, parameters = geti(J, m.STATES), geti(J, m.STATES) + geti(J, m.WATCHED), geti(J, m.PARAMETERS)
     N, blocks, inputs, rows_k = geti(J, m.STAGES), geti(J, m.LANE_BLOCKS), geti(J, m.INPUTS), geti(J, m.ROWS_K)
@@ -29,7 +29,7 @@ def _jacobians(J, which, d, lane, time):
     p1, k1, s = mat(J, m.P1, parameters, W), mat(J, m.K1, rows_k, W), mat(J, m.S, 2, W)
     x1, u1, U = mat(J, m.X1, n, W), mat(J, m.U1, inputs, W), cube(J, m.U, N, inputs, W)
     z = cube(J, m.Z, 2 * blocks * (N + 1), rows, W)
-    interval = vec(J, m.REALS, 3)[1]
+    reals = vec(J, m.REALS, 9)
     for j in range(parameters):
         for t in range(W):
             p1[j, t] = p[block, j, place]
@@ -41,7 +41,7 @@ def _jacobians(J, which, d, lane, time):
     for group in range((N + W - 1) // W):
         for t in range(W):
             stage = min(group * W + t, N - 1)
-            s[0, t] = time + stage * interval
+            s[0, t] = reals[m.TIME] + stage * reals[m.INTERVAL]
             for j in range(n):
                 x1[j, t] = z[first + stage, j, place]
             for j in range(inputs):
@@ -137,7 +137,7 @@ def _draw_rows(J, which, d, lane):
 
 
 @jit
-def linearise(J, which, lane, time):
+def linearise(J, which, lane):
     """Gauss-Newton model of the merit at the current course (in ``lane``, where there is one draw), into H and G."""
     N, ny, moves, blocks = geti(J, m.STAGES), geti(J, m.WATCHED), geti(J, m.MOVES), geti(J, m.BLOCKS)
     nc = blocks * moves
@@ -150,7 +150,7 @@ def linearise(J, which, lane, time):
         for c in range(r + 1):
             H[r, c] = 0.0
     for d in range(geti(J, m.DRAWS)):
-        _jacobians(J, which, d, lane, time)
+        _jacobians(J, which, d, lane)
         _sensitivities(J)
         _draw_rows(J, which, d, lane)
         _add_rows(H, g, Y, rows, used, N * ny)

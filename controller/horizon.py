@@ -33,7 +33,7 @@ def load(J, i):
     n, rows, parameters = geti(J, m.STATES), geti(J, m.STATES) + geti(J, m.WATCHED), geti(J, m.PARAMETERS)
     N, D, blocks = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.LANE_BLOCKS)
     states, individual = mat(J, m.B_STATES, D, n), mat(J, m.B_PARAMETERS, D, parameters)
-    p, s, h = cube(J, m.P, blocks, parameters, W), mat(J, m.S, 2, W), vec(J, m.REALS, 3)[0]
+    p, s, h = cube(J, m.P, blocks, parameters, W), mat(J, m.S, 2, W), vec(J, m.REALS, 9)[m.SUBSTEP]
     z = cube(J, m.Z, 2 * blocks * (N + 1), rows, W)
     for block in range(blocks):
         for lane in range(W):
@@ -132,19 +132,19 @@ def spread(J, v):
 
 
 @jit
-def roll(J, which, time):
+def roll(J, which):
     """Courses of all lanes and blocks of draws under the inputs U, into the first (0) or second (1) half of Z."""
     N, blocks = geti(J, m.STAGES), geti(J, m.LANE_BLOCKS)
     rows, kernel = (geti(J, m.STATES) + geti(J, m.WATCHED)) * ROW, geti(J, m.MAP)
     at, u, width = geti(J, m.S), geti(J, m.U), geti(J, m.INPUTS) * ROW
-    s, interval = mat(J, m.S, 2, W), vec(J, m.REALS, 3)[1]
+    s, reals = mat(J, m.S, 2, W), vec(J, m.REALS, 9)
     for block in range(blocks):
         z = geti(J, m.Z) + (which * blocks + block) * (N + 1) * rows
         p = geti(J, m.P) + block * geti(J, m.PARAMETERS) * ROW
         k = geti(J, m.K) + block * geti(J, m.ROWS_K) * ROW
         for stage in range(N):
             for lane in range(W):
-                s[0, lane] = time + stage * interval
+                s[0, lane] = reals[m.TIME] + stage * reals[m.INTERVAL]
             call_kernel(kernel, at, z + stage * rows, p, u + stage * width, k, z + (stage + 1) * rows)
 
 
@@ -235,16 +235,18 @@ def moves_cost(J, v):
 def costs(J, which, candidates):
     """Merit of a rolled course of the moves V, into MERIT: lane by lane where there is one draw, else in the first.
 
-    Returns cost and largest violation of the first. A course that is not finite has an infinite merit.
+    Cost and largest violation of the first go into REALS. A course that is not finite has an infinite merit.
     """
     D, nc = geti(J, m.DRAWS), geti(J, m.BLOCKS) * geti(J, m.MOVES)
     acc, merit, V = mat(J, m.ACC, 3, W), vec(J, m.MERIT, W), mat(J, m.V, W, nc)
+    reals = vec(J, m.REALS, 9)
     if D == 1:
         _course(J, which, 0)
         for lane in range(candidates):
             total = acc[0, lane] + acc[1, lane] + moves_cost(J, V[lane])
             merit[lane] = total if np.isfinite(total) else np.inf
-        return merit[0] - acc[1, 0], acc[2, 0]
+        reals[m.COST], reals[m.VIOLATION] = merit[0] - acc[1, 0], acc[2, 0]
+        return
     weights = vec(J, m.B_WEIGHTS, D)
     cost, penalty, violation = moves_cost(J, V[0]), 0.0, 0.0
     for block in range(geti(J, m.LANE_BLOCKS)):
@@ -255,4 +257,4 @@ def costs(J, which, candidates):
             violation = max(violation, acc[2, lane])
     total = cost + penalty
     merit[0] = total if np.isfinite(total) else np.inf
-    return cost, violation
+    reals[m.COST], reals[m.VIOLATION] = cost, violation

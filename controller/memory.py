@@ -1,8 +1,8 @@
 """The real-time solver's memory: one int64 table of sizes and addresses for a thread, and arrays seen through it.
 
 Compiled functions take the table's address J. `vec`, `mat` and `cube` view memory as arrays without owning it: passing
-sixty arrays by value cost minutes of compilation and most of a short solve (compare `pkpd.calls`). `doseloop.controller.
-realtime` checks sizes before a solve and holds every array until it ends.
+sixty arrays by value cost minutes of compilation and most of a short solve (compare `pkpd.calls`).
+`controller.realtime` checks sizes before a solve and holds every array until it ends.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from ..pkpd.calls import geti
 from ..pkpd.jit import jit
 
 (
+    # compiled functions called by address, so that LLVM does not inline them again and again (a minute of compilation)
+    DO_COSTS,
+    DO_LINEARISE,
+    DO_STEP,
     # kernels, and the system's monotonic clock with its number
     MAP,
     JACOBIAN,
@@ -44,7 +48,7 @@ from ..pkpd.jit import jit
     WARM,  # there are last plans
     WARM_DUALS,
     # the problem's tables
-    REALS,  # substep, interval, shift of the last plan in stages
+    REALS,  # floats: see below
     COLUMNS,  # (moves,) where they stand in u
     BLOCK_OF,  # (stages,)
     FIRST_OF,  # (blocks + 1,) first stage of each
@@ -101,14 +105,17 @@ from ..pkpd.jit import jit
     MARGIN,  # (draws,)
     ORDER,  # (draws,)
     TICKS,  # (2,) seconds and nanoseconds
-) = range(80)
+) = range(83)
 
-# What differs from patient to patient: an address for all, a step in numbers (0: one serves all), this patient's address.
+# numbers in REALS
+SUBSTEP, INTERVAL, SHIFT, TIME, COST, VIOLATION, DAMPING, EXPECTED, DOWNHILL = range(9)
+
+# What differs from patient to patient: address of the first, step in numbers (0: one serves all), this one's address.
 BATCH = (
     "states", "parameters", "offset", "weights", "held", "last", "low", "high", "reference", "scale", "target", "time",
     "warm", "warm_duals", "fault", "moves", "outputs", "numbers", "probability", "duals", "ends",
 )  # fmt: skip
-FIRST_BATCH = 80
+FIRST_BATCH = 83
 STEP, THIS = FIRST_BATCH + len(BATCH), FIRST_BATCH + 2 * len(BATCH)
 (
     B_STATES,  # (draws, states)

@@ -13,12 +13,11 @@ from ..pkpd.calls import call_kernel, geti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import memory as m
-from .gauss import linearise
-from .horizon import costs, keep, roll, set_lane, spread
+from .horizon import keep, roll, set_lane, spread
 from .memory import ivec, mat, vec
 from .quadratic import box, box_and_rates
 
-__all__ = ["clock", "descend", "start"]
+__all__ = ["clock", "descend", "judge", "start", "step"]
 
 W = LANES
 SOLVED, STALLED, ITERATIONS, LATE = range(4)  # `plan.Status`
@@ -33,6 +32,12 @@ def clock(J):
         return 0.0
     call_kernel(geti(J, m.CLOCK), geti(J, m.CLOCK_ID), geti(J, m.TICKS), 0, 0, 0, 0)
     return geti(geti(J, m.TICKS), 0) + 1e-9 * geti(geti(J, m.TICKS), 1)
+
+
+@jit
+def judge(J, which, candidates):
+    """`costs`, by address."""
+    call_kernel(geti(J, m.DO_COSTS), J, which, candidates, 0, 0, 0)
 
 
 @jit
@@ -61,7 +66,7 @@ def _warm(J):
     """The last plan shifted, as block means, into NOW (the reference where there is none); whether there is one."""
     N, moves, blocks = geti(J, m.STAGES), geti(J, m.MOVES), geti(J, m.BLOCKS)
     v, ref, scale = vec(J, m.NOW, blocks * moves), vec(J, m.REF, moves), vec(J, m.SCALE, moves)
-    first, shift, have = ivec(J, m.FIRST_OF, blocks + 1), vec(J, m.REALS, 3)[2], geti(J, m.WARM) != 0
+    first, shift, have = ivec(J, m.FIRST_OF, blocks + 1), vec(J, m.REALS, 9)[m.SHIFT], geti(J, m.WARM) != 0
     for j in range(blocks * moves):
         v[j] = ref[j % moves]
     if not have:
@@ -85,7 +90,7 @@ def _warm(J):
 
 
 @jit
-def start(J, time):
+def start(J):
     """Roll the starts and take the best into NOW.
 
     Returns which course, lane, merit (infinite where no start has a finite course), cost, violation.
@@ -94,12 +99,13 @@ def start(J, time):
     warm = _warm(J)
     first = 0 if warm else 1
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
+    reals = vec(J, m.REALS, 9)
     if geti(J, m.DRAWS) == 1:
         for lane in range(W):
             _candidate(J, lane, lane if first <= lane and lane < STARTS else first, nc)
             set_lane(J, V[lane], lane)
-        roll(J, 0, time)
-        costs(J, 0, W)
+        roll(J, 0)
+        judge(J, 0, W)
         lane = 0
         for c in range(1, W):
             if merit[c] < merit[lane]:
@@ -111,10 +117,10 @@ def start(J, time):
     for kind in range(first, 2 if warm else 4):
         _candidate(J, 0, kind, nc)
         spread(J, V[0])
-        roll(J, 1 - which, time)
-        some, miss = costs(J, 1 - which, 1)
+        roll(J, 1 - which)
+        judge(J, 1 - which, 1)
         if merit[0] < least:
-            which, least, cost, violation = 1 - which, merit[0], some, miss
+            which, least, cost, violation = 1 - which, merit[0], reals[m.COST], reals[m.VIOLATION]
             for j in range(nc):
                 V[1, j] = V[0, j]
     for j in range(nc):
@@ -123,12 +129,12 @@ def start(J, time):
 
 
 @jit
-def _search(J, which, least, slope, time):
-    """Along the step D from NOW: the lowest merit that falls enough. Returns lane (−1: none), merit, cost, violation."""
+def _search(J, which, least, slope):
+    """Along the step D from NOW: the lowest merit that falls enough. Returns lane (−1: none), merit, cost, miss."""
     nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
     low, high, d = vec(J, m.LOW, nc), vec(J, m.HIGH, nc), vec(J, m.D, nc)
-    single = geti(J, m.DRAWS) == 1
+    single, reals = geti(J, m.DRAWS) == 1, vec(J, m.REALS, 9)
     length = 1.0
     for _ in range(2 if single else 14):
         lanes = W if single else 1
@@ -139,8 +145,8 @@ def _search(J, which, least, slope, time):
                 set_lane(J, V[lane], lane)
         if not single:
             spread(J, V[0])
-        roll(J, 1 - which, time)
-        cost, violation = costs(J, 1 - which, lanes)
+        roll(J, 1 - which)
+        judge(J, 1 - which, lanes)
         best = -1
         for lane in range(lanes):
             enough = merit[lane] <= least + ARMIJO * length * 0.5**lane * slope and merit[lane] < least
@@ -150,15 +156,15 @@ def _search(J, which, least, slope, time):
             for j in range(nc):
                 v[j] = V[best, j]
             if single:
-                cost, violation = merit[best] - acc[1, best], acc[2, best]
-            return best, merit[best], cost, violation
+                return best, merit[best], merit[best] - acc[1, best], acc[2, best]
+            return best, merit[best], reals[m.COST], reals[m.VIOLATION]
         length *= 0.5**lanes
     return -1, least, 0.0, 0.0
 
 
 @jit
-def _step(J, damping):
-    """The quadratic program's step into D. Returns the expected decrease and the slope along it."""
+def step(J):
+    """The quadratic program's step into D; the expected decrease and the slope along it into REALS."""
     moves = geti(J, m.MOVES)
     nc = geti(J, m.BLOCKS) * moves
     ld = (nc + W - 1) // W * W
@@ -167,7 +173,8 @@ def _step(J, damping):
     largest = 0.0
     for j in range(nc):
         largest = max(largest, H[j, j])
-    add = (1e-12 + damping) * largest + 1e-300
+    reals = vec(J, m.REALS, 9)
+    add = (1e-12 + reals[m.DAMPING]) * largest + 1e-300
     for j in range(nc):
         H[j, j] += add
         d[j] = 0.0
@@ -190,7 +197,7 @@ def _step(J, damping):
                 y[c] += H[r, c] * d[r]
     for j in range(nc):
         curve += y[j] * d[j]
-    return -(slope + 0.5 * curve), slope
+    reals[m.EXPECTED], reals[m.DOWNHILL] = -(slope + 0.5 * curve), slope
 
 
 @jit
@@ -205,32 +212,33 @@ def _residual(J):
 
 
 @jit
-def descend(J, at, done, iterations, tolerance, deadline, time):
+def descend(J, at, done, iterations, tolerance, deadline):
     """Lower the merit from NOW until solved, stalled, out of iterations or late.
 
     ``at`` is (which course, lane, merit, cost, violation). Returns status, iterations in all, residual, the new ``at``.
     """
     which, lane, merit, cost, violation = at
-    residual = np.inf
+    residual, reals = np.inf, vec(J, m.REALS, 9)
     while True:
         if done >= iterations:
             return ITERATIONS, done, residual, (which, lane, merit, cost, violation)
         if clock(J) > deadline:
             return LATE, done, residual, (which, lane, merit, cost, violation)
-        linearise(J, which, lane, time)
+        call_kernel(geti(J, m.DO_LINEARISE), J, which, lane, 0, 0, 0)
         residual = _residual(J)
         if not np.isfinite(residual):
             return STALLED, done, residual, (which, lane, merit, cost, violation)
-        expected, slope = _step(J, 0.0)
-        if expected <= tolerance * (1.0 + abs(merit)):
+        reals[m.DAMPING] = 0.0
+        call_kernel(geti(J, m.DO_STEP), J, 0, 0, 0, 0, 0)
+        if reals[m.EXPECTED] <= tolerance * (1.0 + abs(merit)):
             return SOLVED, done, residual, (which, lane, merit, cost, violation)
-        damping, found, new_merit, new_cost, new_violation = 0.0, -1, merit, cost, violation
+        found, new_merit, new_cost, new_violation = -1, merit, cost, violation
         for _ in range(4):
-            found, new_merit, new_cost, new_violation = _search(J, which, merit, slope, time)
+            found, new_merit, new_cost, new_violation = _search(J, which, merit, reals[m.DOWNHILL])
             if found >= 0:
                 break
-            damping = 1e-3 if damping == 0.0 else damping * 30.0
-            expected, slope = _step(J, damping)
+            reals[m.DAMPING] = 1e-3 if reals[m.DAMPING] == 0.0 else reals[m.DAMPING] * 30.0
+            call_kernel(geti(J, m.DO_STEP), J, 0, 0, 0, 0, 0)
         done += 1
         if found < 0:
             return STALLED, done, residual, (which, lane, merit, cost, violation)

@@ -14,14 +14,19 @@ import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import types
 
 from ..pkpd.calls import addresses
 from ..pkpd.errors import SolverError
 from ..pkpd.lanes import LANES
-from .memory import BATCH, FIRST_BATCH, SIZE, SLOTS
+from .gauss import linearise
+from .horizon import costs
+from .memory import BATCH, FIRST_BATCH, SHIFT, SIZE, SLOTS
+from .newton import step
 from .plan import Plan
 from .problem import Problem
 from .snapshot import Snapshot, check
@@ -114,9 +119,27 @@ def _tables(problem: Problem, options: SolverOptions) -> dict[str, np.ndarray]:
     }
 
 
+@lru_cache(maxsize=1)
+def _entries() -> dict[str, int]:
+    """Addresses of compiled functions that the loops call, by C's convention, with the table's address and integers."""
+    one, three = (types.int64,), (types.int64,) * 3
+    return {
+        "DO_COSTS": _entry(costs, three),
+        "DO_LINEARISE": _entry(linearise, three),
+        "DO_STEP": _entry(step, one),
+    }
+
+
+def _entry(function: Any, signature: tuple[Any, ...]) -> int:
+    function.compile(signature)
+    made = function.overloads[signature]
+    return int(made.library.get_pointer_to_function(made.fndesc.llvm_cfunc_wrapper_name))
+
+
 def _sizes(problem: Problem, stage: Stage) -> dict[str, int]:
     clock, number = _monotonic()
     return {
+        **_entries(),
         "MAP": stage.map,
         "JACOBIAN": stage.jacobian,
         "CARRY": stage.carry,
@@ -228,7 +251,7 @@ class RealTime:
         columns = tuple(int(c) for c in problem.columns)
         self.stage = stage_of(model, problem.interval, columns, watched, problem.substeps)
         self._sizes, self._tables = _sizes(problem, self.stage), _tables(problem, self.options)
-        self._tables["REALS"] = np.array([self.stage.h, problem.interval, 0.0])
+        self._tables["REALS"] = np.array([self.stage.h, problem.interval, *[0.0] * 7])
         self._memory = [_Memory(self._sizes, self._tables)]
         self._pool: ThreadPoolExecutor | None = None
         self._inputs = {name: i for i, name in enumerate(model.names("inputs"))}
@@ -301,7 +324,7 @@ class RealTime:
             memory.table[FIRST_BATCH : FIRST_BATCH + 2 * len(BATCH)] = b.slots
             memory.table[SLOTS["WARM"]] = warm is not None
             memory.table[SLOTS["WARM_DUALS"]] = warm is not None and warm.duals is not None
-            memory.arrays["REALS"][2] = elapsed / p.interval
+            memory.arrays["REALS"][SHIFT] = elapsed / p.interval
         if parts == 1:
             solve_slice(self._memory[0].address, 0, n, *effort)
         else:

@@ -13,9 +13,9 @@ from ..pkpd.calls import geti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import memory as m
-from .horizon import beyond, costs, keep, load, output, roll, spread
+from .horizon import beyond, keep, load, output, roll, spread
 from .memory import cube, imat, ivec, mat, vec
-from .newton import clock, descend, start
+from .newton import clock, descend, judge, start
 
 __all__ = ["solve_slice"]
 
@@ -42,7 +42,7 @@ def _reset(J):
     N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
     item, chance, rho = mat(J, m.ITEM, items, 4), ivec(J, m.CHANCE, items), vec(J, m.RHO, items)
     on, duals = imat(J, m.ON, items, D), cube(J, m.DUALS, D, N, items)
-    have, whole = geti(J, m.WARM_DUALS) != 0, int(vec(J, m.REALS, 3)[2] + 0.5)
+    have, whole = geti(J, m.WARM_DUALS) != 0, int(vec(J, m.REALS, 9)[m.SHIFT] + 0.5)
     last = cube(J, m.B_WARM_DUALS, D, N, items)
     for q in range(items):
         rho[q] = item[q, 2]
@@ -128,21 +128,22 @@ def _enforce(J, at):
 
 
 @jit
-def _judge(J, at):
+def _again(J, at):
     """``at`` again after multipliers or enforced items changed: the same course, its merit and violation anew."""
     which, lane = at[0], at[1]
     nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
     for j in range(nc):
         V[lane, j] = v[j]
-    cost, violation = costs(J, which, W)
+    judge(J, which, W)
     if geti(J, m.DRAWS) == 1:
         return which, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]
-    return which, lane, merit[0], cost, violation
+    reals = vec(J, m.REALS, 9)
+    return which, lane, merit[0], reals[m.COST], reals[m.VIOLATION]
 
 
 @jit
-def _hold(J, status, at, done, residual, iterations, tolerance, deadline, time):
+def _hold(J, status, at, done, residual, iterations, tolerance, deadline):
     """Around `descend`: multipliers until every enforced item holds. The best iterate stands in BEST."""
     nc, items = geti(J, m.BLOCKS) * geti(J, m.MOVES), geti(J, m.ITEMS)
     v, best = vec(J, m.NOW, nc), vec(J, m.BEST, nc)
@@ -152,7 +153,7 @@ def _hold(J, status, at, done, residual, iterations, tolerance, deadline, time):
         feasible = max(feasible, item[q, 3])
     best_violation, best_cost, before = np.inf, np.inf, np.inf
     for _ in range(OUTER):
-        status, done, residual, at = descend(J, at, done, iterations, tolerance, deadline, time)
+        status, done, residual, at = descend(J, at, done, iterations, tolerance, deadline)
         violation = max(at[4], feasible)  # less violation where limits are missed, else less cost
         if violation < best_violation or (violation == best_violation and at[3] < best_cost):
             best_violation, best_cost = violation, at[3]
@@ -172,24 +173,24 @@ def _hold(J, status, at, done, residual, iterations, tolerance, deadline, time):
             if steep:
                 break
         before = off
-        at = _judge(J, at)
+        at = _again(J, at)
     if items > 0 and status <= STALLED and best_violation > feasible:
         status = INFEASIBLE
     return status, done, residual, at
 
 
 @jit
-def _optimise(J, iterations, tolerance, deadline, time):
+def _optimise(J, iterations, tolerance, deadline):
     """One patient from the starts to the end. Returns status, iterations, residual; the best moves stand in BEST."""
-    at = start(J, time)
+    at = start(J)
     if not np.isfinite(at[2]):
         return NONFINITE, 0, np.inf
     status, done, residual = SOLVED, 0, np.inf
     for _ in range(ROUNDS):
-        status, done, residual, at = _hold(J, status, at, done, residual, iterations, tolerance, deadline, time)
-        if status == ITERATIONS or status == LATE or not _enforce(J, at):
+        status, done, residual, at = _hold(J, status, at, done, residual, iterations, tolerance, deadline)
+        if (status >= ITERATIONS and status <= LATE) or not _enforce(J, at):
             break
-        at = _judge(J, at)
+        at = _again(J, at)
     return status, done, residual
 
 
@@ -210,7 +211,7 @@ def _nothing(J):
 
 
 @jit
-def _write(J, status, time):
+def _write(J, status):
     """The best moves, their courses, cost, violation and probabilities. Returns the final status."""
     N, D, ny, moves = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.WATCHED), geti(J, m.MOVES)
     nc, items = geti(J, m.BLOCKS) * moves, geti(J, m.ITEMS)
@@ -219,8 +220,8 @@ def _write(J, status, time):
     for j in range(nc):
         V[0, j] = best[j]
     spread(J, best)
-    roll(J, 0, time)
-    cost, violation = costs(J, 0, 1)
+    roll(J, 0)
+    judge(J, 0, 1)
     given, lows, highs = vec(J, m.B_LAST, moves), mat(J, m.B_LOW, N, moves), mat(J, m.B_HIGH, N, moves)
     move, scale, plan = mat(J, m.MOVE, moves, 3), vec(J, m.SCALE, moves), mat(J, m.B_MOVES, N, moves)
     for a in range(moves):
@@ -247,7 +248,8 @@ def _write(J, status, time):
     for j in range(D * N * items):
         kept[j] = duals[j]
     numbers = vec(J, m.B_NUMBERS, 4)
-    numbers[0], numbers[2] = cost, max(violation, 0.0)
+    reals = vec(J, m.REALS, 9)
+    numbers[0], numbers[2] = reals[m.COST], max(reals[m.VIOLATION], 0.0)
     return status
 
 
@@ -257,18 +259,19 @@ def solve_slice(J, first, last, iterations, tolerance, seconds):
     for i in range(first, last):
         begin = clock(J)
         good = load(J, i)
-        fault, time = ivec(J, m.B_FAULT, 1)[0], vec(J, m.B_TIME, 1)[0]
+        fault = ivec(J, m.B_FAULT, 1)[0]
+        vec(J, m.REALS, 9)[m.TIME] = vec(J, m.B_TIME, 1)[0]
         deadline = -1.0 if fault == FAULT_LATE else begin + seconds
         status, done, residual = NONFINITE, 0, np.inf
         if fault == FAULT_FAIL:
             status = FAILED
         elif good:
             _reset(J)
-            status, done, residual = _optimise(J, iterations, tolerance, deadline, time)
+            status, done, residual = _optimise(J, iterations, tolerance, deadline)
         if status >= NONFINITE:
             _nothing(J)
         else:
-            status = _write(J, status, time)
+            status = _write(J, status)
         numbers, ends = vec(J, m.B_NUMBERS, 4), ivec(J, m.B_ENDS, 2)
         numbers[1] = residual
         numbers[3] = clock(J) - begin

@@ -231,7 +231,7 @@ MODEL = Model(
     inputs=[
         Input("carbs", "g/min", usual=0.25),
         Input("sensitivity", "1", 1.0, usual=1.1),
-        Input("dawn", "mg/kg/min", usual=0.1),
+        Input("dawn", "mg/kg/min", usual=0.5),
     ],
     outputs=[
         Output("glucose", "mg/dL", high=1000.0),

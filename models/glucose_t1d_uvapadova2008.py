@@ -306,7 +306,7 @@ INPUTS = [
     Input("carbs", "g/min", usual=0.1),
     Input("meal", "g", usual=60.0),
     Input("sensitivity", "1", 1.0, usual=1.1),
-    Input("dawn", "mg/kg/min", usual=0.1),
+    Input("dawn", "mg/kg/min", usual=0.5),
 ]
 
 OUTPUTS = [

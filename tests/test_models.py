@@ -217,7 +217,7 @@ def test_a_dose_by_each_route_reaches_each_output(model):
 def test_scipy_agrees(model):
     for covariates in (model.typical_covariates, dict(zip(model.names("covariates"), Points(model, 1).cov[0]))):
         p = reference.individual(model, covariates)
-        (regimen, span), signals = regimen_of(model), signals_of(model)
+        (regimen, span), signals = regimen_of(model), signals_of(model, part=0.2)
         starts = [d.time for d in regimen.expanded().doses]
         times = np.sort(np.concatenate([np.linspace(0, span, 20), starts]))
         # SciPy's error over a slow model's long span is some ten times what it is asked for

@@ -67,18 +67,6 @@ def block(job, slot, rows, b):
 
 
 @jit
-def lane_cell(job, slot, row, i):
-    """The value of patient i in row ``row`` of a (rows, patients) array."""
-    return get(geti(job, slot), row * geti(job, BLOCKS) * LANES + i)
-
-
-@jit
-def set_lane_cell(job, slot, row, i, value):
-    """Write the value of patient i in row ``row`` of a (rows, patients) array."""
-    put(geti(job, slot), row * geti(job, BLOCKS) * LANES + i, value)
-
-
-@jit
 def advance(job, b):
     """One tick of a block's plant with its inputs as they stand, then its outputs."""
     rows = geti(job, ROWS_X)
@@ -138,19 +126,12 @@ def admit(job, b, lane):
 
 
 @jit
-def start_blocks(kernel, s, p, x, blocks, rows_p, rows_x):
-    """Starting states of blocks of people, by the kernel of the model's initial values."""
-    for b in range(blocks):
-        call_kernel(kernel, s, x, p + b * rows_p * LINE, s, s, x + b * rows_x * LINE)
-
-
-@jit
-def say(job, i, reading, stamp, quality, announced, pressure, minutes):
-    """Write a patient's observation (all but what was delivered)."""
-    set_lane_cell(job, OUT, O_READING, i, reading)
-    set_lane_cell(job, OUT, O_STAMP, i, stamp)
-    set_lane_cell(job, OUT, O_QUALITY, i, quality)
-    set_lane_cell(job, OUT, O_ANNOUNCED, i, announced)
-    set_lane_cell(job, OUT, O_PRESSURE, i, pressure)
-    set_lane_cell(job, OUT, O_ENDED, i, get(geti(job, ENDED), i))
-    set_lane_cell(job, OUT, O_CLOCK, i, minutes)
+def say(out, width, i, reading, stamp, quality, announced, pressure, ended, minutes):
+    """Write a patient's observation (all but what was delivered) into the (rows, width) array at ``out``."""
+    put(out, O_READING * width + i, reading)
+    put(out, O_STAMP * width + i, stamp)
+    put(out, O_QUALITY * width + i, quality)
+    put(out, O_ANNOUNCED * width + i, announced)
+    put(out, O_PRESSURE * width + i, pressure)
+    put(out, O_ENDED * width + i, ended)
+    put(out, O_CLOCK * width + i, minutes)

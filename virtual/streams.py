@@ -1,11 +1,11 @@
 """Random numbers by counter: what patient 17 draws does not depend on who else is in the batch.
 
-Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is a function, not a sequence: key
-= the seed, counter = (how many draws before, which stream, which patient). Any lane on any thread gets its numbers without
-asking the others, a snapshot needs no generator's state, and streams (sensor, meals, …) never share numbers.
+Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is a function, not a sequence: its
+key is the seed, its counter says how many draws before, which stream, which patient. Any lane on any thread gets its
+numbers without asking the others, a snapshot needs no generator's state, and streams never share numbers.
 
-Uniforms have 32 bits, (word + ½) / 2³², never 0 or 1. Normals are their inverse cumulative distribution by Wichura's AS 241
-(PPND16, 1988), relative error about 1e-16; with 32 bits they end at ±6.3.
+Uniforms have 32 bits, (word + ½) / 2³², never 0 or 1. Normals are their inverse cumulative distribution by Wichura's
+AS 241 (PPND16, 1988), relative error about 1e-15; with 32 bits they end at ±6.3.
 """
 # The compiled functions carry no annotations: Numba infers the types.
 
@@ -17,10 +17,23 @@ import numpy as np
 
 from ..pkpd.jit import jit
 
-__all__ = ["FAULT", "LIFE", "MEALS", "PATIENT", "SENSOR", "SIGNAL", "SURGERY", "normal_of", "philox", "uniforms"]
+__all__ = [
+    "COMPRESSION",
+    "GAP",
+    "INSERTION",
+    "LIFE",
+    "MEALS",
+    "PRESSURE",
+    "SENSOR",
+    "SIGNAL",
+    "SURGERY",
+    "normal_of",
+    "philox",
+    "uniforms",
+]
 
 # streams: one number for each purpose, for ever (a changed number changes every published run)
-SENSOR, SIGNAL, MEALS, LIFE, SURGERY, PATIENT, FAULT, PRESSURE = range(1, 9)
+SENSOR, SIGNAL, MEALS, LIFE, SURGERY, PRESSURE, GAP, COMPRESSION, INSERTION = range(1, 10)
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)

@@ -8,13 +8,14 @@
         seen = world.step(policy.act(seen))        # (n, actions): held for the control interval
     world.trace                                     # the truth, for scores only
 
-One jitted call moves everybody by one control interval; nothing of it is Python per patient. Threads share out slices of
-blocks. Patient k's numbers depend on its seed and its own history only: alone or among 4,096, on one thread or two, the
-same bits (tests/test_world.py).
+One jitted call moves everybody by one control interval; nothing of it is Python per patient. Threads share out slices
+of blocks. Patient k's numbers depend on its seed and its own history only: alone or among 4,096, on one thread or
+two, the same bits (tests/test_world.py).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ import numpy as np
 from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
-from ..pkpd.march import march_of, pack, unpack
+from ..pkpd.march import march_of
+from ..pkpd.population import starting_states
 from ..pkpd.system import system
 from . import core as c
 from .people import People
@@ -50,8 +52,8 @@ class Observation:
         reading_time: (n,) the time stamp on it (min since that patient's admission); NaN where there is none.
         quality: (n,) 0 to 100: signal quality index of a BIS monitor; 100 for a CGM.
         announced: (n,) g of carbohydrate announced at this moment (since the last observation).
-        delivered: (n, actions) what the pump confirmed over the last interval, in the actions' units: a mean rate, or an
-            amount where the action is an amount.
+        delivered: (n, actions) what the pump confirmed over the last interval, in the actions' units: a mean rate, or
+            an amount where the action is an amount.
         ended: (n,) True where the patient's run is over (`World.endings` says why).
         clock: (n,) minutes since that patient's admission; ``time`` for all unless some were admitted later.
         pressure: (n,) mean arterial pressure, mmHg; NaN where it is not measured.
@@ -140,7 +142,7 @@ class World:
     def _plant(self, true: int, sensed: int) -> None:
         m, S, B = self._march, self._march.system, self.blocks
         width = B * LANES
-        start = self.people.start if self.people.start is not None else starting_states(self.people)
+        start = self.people.start if self.people.start is not None else starting_states(S, self.people.parameters)
         self._fixed: dict[str, np.ndarray] = {
             "NUMBERS": np.array([self.tick, m.h]),
             "LIBRARY_P": np.ascontiguousarray(self.people.parameters, dtype=float),
@@ -195,7 +197,7 @@ class World:
     def _slices(self) -> list[tuple[int, int]]:
         parts = min(self.threads, self.blocks)
         edges = np.linspace(0, self.blocks, parts + 1).astype(int).tolist()
-        return list(zip(edges[:-1], edges[1:]))
+        return list(itertools.pairwise(edges))
 
     def _run(self, loop: Callable[..., None]) -> None:
         if len(self._edges) == 1:
@@ -214,12 +216,14 @@ class World:
         who: Sequence[int] | np.ndarray | None = None,
         place: Sequence[int] | np.ndarray | None = None,
     ) -> Observation:
-        """Admit patients: their starting state, clock at 0, new sensors and pumps, and the random streams from the start.
+        """Admit patients: their starting state, clock at 0, new sensors and pumps, and the random streams from the
+        start.
 
         Args:
             seed: one seed for the batch (lane k draws as patient k), or (n,) seeds (lane k as patient 0 under its own
                 seed, so that it equals a lone world with that seed).
-            only: (n,) mask of the lanes to admit; the others go on as they were. Default: all, and the time starts at 0.
+            only: (n,) mask of the lanes to admit; the others go on as they were. Default: all, and the time starts at
+                0.
             who: (n,) which of ``people`` stands in each lane; default lane k gets person k, wrapping around.
             place: (n,) patient numbers for the streams, in place of k or 0 (an episode's number, for one).
 
@@ -302,7 +306,8 @@ class World:
             out[c.O_PRESSURE],
         )
 
-    # the truth, for scores and rewards: no controller sees it ----------------------------------------------------------
+    # the truth, for scores and rewards: no controller sees it
+    # ----------------------------------------------------------
 
     @property
     def truth(self) -> np.ndarray:
@@ -347,11 +352,3 @@ class World:
         self._fixed["OUT"][:] = snapshot["out"]
         self.time, self._kept, self._ready = snapshot["time"], list(snapshot["kept"]), True
         return self.observe()
-
-
-def starting_states(people: People) -> np.ndarray:
-    """(n, states) the model's own starting values for each person."""
-    S, p = system(people.model), pack(people.parameters)
-    x, spare = np.zeros((len(p), S.rows_x, LANES)), np.zeros((2, LANES))
-    c.start_blocks(S.kernel("initial"), *addresses([spare, p, x]), len(p), S.rows_p, S.rows_x)
-    return unpack(x, len(people))

@@ -45,7 +45,6 @@ class Layout:
         effect_of: (estimated effects,) their places among the model's.
         signal_of: (signals,) which disturbance acts on each, or -1; ``scale`` (disturbances,) 1 for a factor.
         onset: (disturbances,) the signal whose rise starts it afresh, or -1; ``first`` (L,) SD at the start.
-        step: longest step of the march, None for the model's own.
     """
 
     follow: Follow
@@ -62,7 +61,6 @@ class Layout:
     scale: np.ndarray
     onset: np.ndarray
     first: np.ndarray
-    step: float | None
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What the compiled functions take as ``A``."""
@@ -70,14 +68,9 @@ class Layout:
                 self.effect_of, self.signal_of, self.scale, self.onset, self.first)  # fmt: skip
 
 
-def layout_of(f: Follow, step: float | None = None) -> Layout:
-    """The statement's arrays; compiles the model's kernels where they are not yet.
-
-    Args:
-        f: the statement.
-        step: longest step of the march, default the model's own.
-    """
-    m, model = march_of(f.model, f.interval, step), f.model
+def layout_of(f: Follow) -> Layout:
+    """The statement's arrays; compiles the model's kernels where they are not yet."""
+    m, model = march_of(f.model, f.interval, f.step), f.model
     S = m.system
     effects, names = tuple(f.effects or ()), model.names("states")
     nx, q, d = len(names), len(effects), len(f.disturbed)
@@ -112,7 +105,7 @@ def layout_of(f: Follow, step: float | None = None) -> Layout:
         f, m, np.array(sizes, dtype=np.int64), np.array(numbers, dtype=float),
         np.array([-np.inf if n in f.signed else 0.0 for n in names]), keep, gained, relative, absolute,
         np.array([model.names("effects").index(e) for e in effects], dtype=np.int64), signal_of,
-        np.array([float(x.scale) for x in f.disturbed]), np.array(onset, dtype=np.int64), first, step,
+        np.array([float(x.scale) for x in f.disturbed]), np.array(onset, dtype=np.int64), first,
     )  # fmt: skip
 
 

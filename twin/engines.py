@@ -106,7 +106,7 @@ class Horizon(Engine):
         self.window, self.iterations = max(int(window), slots), int(iterations)
         super().__init__(layout, self.window + 2, *rest)
         (n, L), R, f = self.m.shape, self.slots, layout.follow
-        d = march_of(f.model, f.interval, layout.step, 1)
+        d = march_of(f.model, f.interval, f.step, 1)
         self.extra = np.array(
             [d.kernel, d.propagator, d.outputs, individual_kernel(f.model, True), d.rows_k], dtype=np.int64
         )

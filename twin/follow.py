@@ -22,6 +22,7 @@ from functools import cached_property
 
 from ..pkpd.errors import DoseloopError
 from ..pkpd.model import Model
+from ..pkpd.system import system
 
 __all__ = ["Disturbed", "Follow", "Process", "Sensor", "Wander", "Watch"]
 
@@ -153,6 +154,7 @@ class Follow:
         signed: states that may be negative; all others are held at 0 or above whenever the model reads them.
         late: how late a reading may come (beyond the sensor's delay) and still be put in its place.
         longest_delay: upper bound of the sensor's delay where that is a parameter of the patient.
+        step: longest step of the fixed-step march; default the model's own.
         watch: gate and consistency.
 
     Raises:
@@ -172,6 +174,7 @@ class Follow:
     signed: Sequence[str] = ()
     late: float = 0.0
     longest_delay: float = 0.0
+    step: float | None = None
     watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
@@ -251,6 +254,8 @@ def _problems(f: Follow) -> list[str]:
         bad.append(f"the sensor's delay is {s.delay}")
     if not 0 <= f.late < math.inf:
         bad.append(f"late is {f.late}")
+    if not system(m).linear and not 0 < (m.step if f.step is None else f.step) < math.inf:
+        bad.append("the model declares no fixed step: name one")
     w = f.watch
     if not (w.gate > w.settle > 0 and w.patience >= 1 and w.memory >= 1 and w.alarm > 1 and w.most >= 1):
         bad.append(f"watch: {w}")

@@ -63,7 +63,6 @@ class Follower:
         time: now.
         seed: of draws; (n,) or one number.
         theta: other typical values than the published ones.
-        step: longest step of the march (default: the model's).
         method: "ukf", "particle" or "horizon" (docs/following.md says which for what, and why).
         options: of the method: ``particles``; ``window``, ``iterations``.
 
@@ -83,11 +82,10 @@ class Follower:
         time: float = 0.0,
         seed: int | np.ndarray = 0,
         theta: np.ndarray | None = None,
-        step: float | None = None,
         method: str = "ukf",
         **options: Any,
     ) -> None:
-        self.follow, self.layout = follow, layout_of(follow, step)
+        self.follow, self.layout = follow, layout_of(follow)
         model = follow.model
         matrix = covariate_matrix(model, covariates, count)
         n, E = len(matrix), len(model.effects)
@@ -106,7 +104,7 @@ class Follower:
             elif not np.isfinite(array).all():
                 bad.append(f"{name} is not finite")
             else:
-                arrays[name] = np.ascontiguousarray(np.broadcast_to(array, (n, *shape)))
+                arrays[name] = np.array(np.broadcast_to(array, (n, *shape)))
         if method not in ENGINES:
             bad.append(f"no method '{method}'; there are {', '.join(ENGINES)}")
         if bad:
@@ -180,7 +178,7 @@ class Follower:
     def _inputs(self, inputs: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         u = np.asarray(inputs, dtype=float)
         try:
-            u = np.ascontiguousarray(np.broadcast_to(u, shape))
+            u = np.array(np.broadcast_to(u, shape), order="C")  # a copy that may be written: one compiled signature
         except ValueError:
             raise DoseloopError(f"{what} have shape {u.shape}; {shape} is meant") from None
         if not np.isfinite(u).all():
@@ -191,11 +189,11 @@ class Follower:
         v = np.asarray(default if value is None else value, dtype=float)
         if v.shape not in ((), (1,), (self.n,)):
             raise DoseloopError(f"{what} has shape {v.shape}; ({self.n},) is meant")
-        return np.ascontiguousarray(np.broadcast_to(v, (self.n,)))
+        return np.array(np.broadcast_to(v, (self.n,)))
 
     def _run(self, advance: bool, u: np.ndarray, reading: Any, reading_time: Any, quality: Any) -> None:
         f, sensor = self.follow, self.follow.sensor
-        y = self._row(reading, np.nan, "reading").copy()
+        y = self._row(reading, np.nan, "reading")
         t = self._row(reading_time, self.time, "reading_time")
         q = self._row(quality, 100.0, "quality")
         output = f.model.output(f.output)

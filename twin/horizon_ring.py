@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..pkpd.jit import jit
-from .augmented import DISTURBED, INTERVAL, SETTLE, SIGNALS, SIZE, new_work, set_person
+from .augmented import DISTURBED, GATE, INTERVAL, SETTLE, SIGNALS, SIZE, new_work, set_person
 from .horizon import linearise, new_memory, noise_of, sense, through, times, variance_of
 from .ring import fate_of
 from .ukf import (
@@ -25,6 +25,7 @@ from .ukf import (
     TRUTH_SD,
     WIDENESS,
     judge,
+    wanted_of,
 )
 from .window import forward, new_window, onset_of, rising, solve
 
@@ -111,10 +112,13 @@ def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, old
             if fate[i] != FATE_GATED:
                 s[i, INCREMENT] = -HALF_LOG_2PI - 0.5 * math.log(S) - 0.5 * residual * residual
                 s[i, LOG_EVIDENCE] += s[i, INCREMENT]
-                ring_y[i, j], ring_n[i, j] = reading[i], noise[i]
                 if fate[i] == FATE_WIDENED:
-                    wanted = ((reading[i] - value) / A[1][SETTLE]) ** 2
-                    wide[i, j] *= min(max(wanted / max(spread, 1e-300), 1.0), 1e4)
+                    wanted = wanted_of(reading[i] - value, A[1][SETTLE], value, white)
+                    f = min(max(wanted / max(spread, 1e-300), 1.0), 1e4)
+                    wide[i, j] *= f
+                    S = f * spread + white
+                most = A[1][GATE] * math.sqrt(S)
+                ring_y[i, j], ring_n[i, j] = min(max(reading[i], value - most), value + most), noise[i]
                 solve(A, extra, begin[i], now, oldest[i], at, centre[i], omega[i], arrival_m[i], arrival_P[i], alpha[i],
                       beta[i], gamma[i], z[i], Pm[i], ring_u[i], ring_y[i], ring_n[i], wide[i], iterations, work,
                       memory, win, rose, m[i], P[i])  # fmt: skip

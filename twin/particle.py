@@ -23,6 +23,7 @@ from .augmented import (
     COLOURED,
     DISTURBED,
     EFFECTS,
+    GATE,
     OFFSET,
     PROPORTIONAL,
     SETTLE,
@@ -44,6 +45,7 @@ from .ukf import (
     INCREMENT,
     LOG_EVIDENCE,
     judge,
+    wanted_of,
 )
 
 DISCOUNT = 0.98  # Liu & West 2001
@@ -296,9 +298,11 @@ def update(A, particles, logs, common, s, m, omega, t, reading, noise, seed, slo
             return fate
         if fate != FATE_WIDENED:
             break
-        wanted = ((reading - mean) / numbers[SETTLE]) ** 2 - white
+        wanted = wanted_of(reading - mean, numbers[SETTLE], mean, white)
         widen(A, particles, weights, common, m, omega, wanted, spread + linear)
     v = linear + white
+    most = numbers[GATE] * math.sqrt(S)
+    reading = min(max(reading, mean - most), mean + most)
     base, _ = normalise(logs, weights)
     for k in range(N):
         z = (reading - both[0, k]) / math.sqrt(v)

@@ -67,7 +67,9 @@ def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fi
             a = j % R
             ring_y[i, a], ring_n[i, a] = reading[i], noise[i]
             copy_all(ring_m[i, a], ring_P[i, a], ring_s[i, a], m[i], P[i], s[i])
-            fate[i] = update(A, m[i], P[i], s[i], omega[i], at + j * A[1][INTERVAL], reading[i], noise[i], work, memory)
+            fate[i] = update(
+                A, m[i], P[i], s[i], centre[i], omega[i], at + j * A[1][INTERVAL], reading[i], noise[i], work, memory
+            )
             for k in range(j + 1, now + 1):
                 step(A, i, k, at, rose, work, memory, oldest[i], centre[i], omega[i],
                      m[i], P[i], s[i], ring_m, ring_P, ring_s, ring_u, ring_y, ring_n)  # fmt: skip
@@ -100,4 +102,4 @@ def step(A, i, k, at, rose, work, memory, oldest, centre, omega,
     predict(A, m, P, centre, omega, s[WIDENESS], ring_u[i, to], rose, at + (k - 1) * interval, work, memory)
     copy_all(m, P, s, ring_m[i, to], ring_P[i, to], ring_s[i, to])
     if math.isfinite(ring_y[i, to]):
-        update(A, m, P, s, omega, at + k * interval, ring_y[i, to], ring_n[i, to], work, memory)
+        update(A, m, P, s, centre, omega, at + k * interval, ring_y[i, to], ring_n[i, to], work, memory)

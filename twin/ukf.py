@@ -44,6 +44,7 @@ DISTANCE = math.sqrt(3.0)  # of a point from the centre, in SDs: right to the fo
 FIRST = 0.5 / DISTANCE
 SECOND = math.sqrt(DISTANCE**2 - 1.0) / (2.0 * DISTANCE**2)
 BEND = 0.5 / DISTANCE**2
+FARTHEST = 6.0  # prior SDs
 
 # a belief's row of figures
 (LOG_EVIDENCE, INCREMENT, INNOVATION, CONSISTENCY, WIDENESS, GATED, IN_ROW, WIDENED, EXPECTED, EXPECTED_SD, TRUTH,
@@ -231,7 +232,7 @@ def judge(A, s, z):
     if s[CONSISTENCY] > numbers[ALARM]:
         s[WIDENESS] = min(numbers[MOST], s[WIDENESS] * math.sqrt(s[CONSISTENCY] / numbers[ALARM]))
     else:
-        s[WIDENESS] = max(1.0, s[WIDENESS] * (1.0 - numbers[FORGET]))
+        s[WIDENESS] = max(1.0, s[WIDENESS] * max(0.0, 1.0 - 3.0 * numbers[FORGET]))
     if abs(z) <= numbers[GATE]:
         s[IN_ROW] = 0.0
         return FATE_USED
@@ -243,6 +244,12 @@ def judge(A, s, z):
     s[GATED] -= 1.0
     s[WIDENED] += 1.0
     return FATE_WIDENED
+
+
+@jit
+def wanted_of(residual, settle, mean, white):
+    """Variance (white error apart) that puts a residual ``settle`` SDs away; the mean itself is SD enough."""
+    return min((residual / settle) ** 2 - white, mean * mean + 100.0 * white)
 
 
 @jit
@@ -261,7 +268,7 @@ def widen(A, P, omega, wanted, spread):
 
 
 @jit
-def update(A, m, P, s, omega, t, reading, noise, work, memory):
+def update(A, m, P, s, centre, omega, t, reading, noise, work, memory):
     """Compare with a reading (NaN: none) and learn from it, in place. Returns the reading's fate."""
     sizes, numbers, floor = A[0], A[1], A[2]
     L = sizes[SIZE]
@@ -280,12 +287,14 @@ def update(A, m, P, s, omega, t, reading, noise, work, memory):
     s[LOG_EVIDENCE] += s[INCREMENT]
     cross, gain = memory[8], memory[9]
     if fate == FATE_WIDENED:
-        widen(A, P, omega, ((reading - mean) / numbers[SETTLE]) ** 2 - white, spread)
+        widen(A, P, omega, wanted_of(reading - mean, numbers[SETTLE], mean, white), spread)
         _, _, mean, spread = expect(A, m, P, t, work, memory)
         S = spread + white
+    most = numbers[GATE] * math.sqrt(S)  # a widened belief follows a mad reading so far and no further
+    residual = min(max(reading - mean, -most), most)
     for r in range(L):
         gain[r] = cross[r] / S
-        m[r] += gain[r] * (reading - mean)
+        m[r] += gain[r] * residual
     for r in range(L):
         for c in range(r + 1):
             P[r, c] -= gain[r] * cross[c]
@@ -293,4 +302,8 @@ def update(A, m, P, s, omega, t, reading, noise, work, memory):
     symmetric(P)
     for r in range(sizes[STATES]):
         m[r] = max(m[r], floor[r])
+    for e in range(sizes[EFFECTS]):  # nobody is further from the population than that
+        r = sizes[STATES] + e
+        most = FARTHEST * math.sqrt(omega[e, e])
+        m[r] = min(max(m[r], centre[e] - most), centre[e] + most)
     return fate

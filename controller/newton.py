@@ -22,6 +22,7 @@ __all__ = ["clock", "descend", "judge", "start", "step"]
 W = LANES
 SOLVED, STALLED, ITERATIONS, LATE = range(4)  # `plan.Status`
 ARMIJO = 1e-4
+LEFT = 5.0
 STARTS = 5
 
 
@@ -242,4 +243,12 @@ def descend(J, at, done, iterations, tolerance, deadline):
         done += 1
         if found < 0:
             return STALLED, done, residual, (which, lane, merit, cost, violation)
+        gained = merit - new_merit
         which, lane, merit, cost, violation = 1 - which, found, new_merit, new_cost, new_violation
+        # Gauss-Newton's steps gain some ten times less each: what is left is below the tolerance
+        if (
+            gained <= LEFT * tolerance * (1.0 + abs(merit))
+            and reals[m.DAMPING] == 0.0
+            and reals[m.EXPECTED] < 2.0 * gained
+        ):
+            return SOLVED, done, residual, (which, lane, merit, cost, violation)

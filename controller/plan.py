@@ -41,7 +41,8 @@ class Plan:
         cost: (n,) the objective.
         status: (n,) `Status` as integers.
         iterations: (n,) Gauss-Newton iterations.
-        residual: (n,) largest entry of the projected gradient in scaled moves (0 at a KKT point).
+        residual: (n,) largest entry of the projected gradient in scaled moves (0 at a KKT point), where the model was
+            last linearised.
         violation: (n,) largest amount by which a path limit (or an enforced chance) is missed, the output's unit.
         probability: (n, chances) counted probability of each chance constraint's event under the plan.
         seconds: (n,) wall time of each patient's solve.

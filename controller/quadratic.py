@@ -24,21 +24,31 @@ SAFE = 1e-12  # least pivot, relative to the largest entry of the diagonal
 def factor(U, m):
     """Cholesky U'U of the matrix in U's upper triangle, in place; row operations only, so that they vectorise."""
     largest = 0.0
-    for j in range(m):
-        largest = max(largest, U[j, j])
+    for i in range(m):
+        largest = max(largest, U[i, i])
     least = SAFE * largest + 1e-300
-    for j in range(m):
-        pivot = U[j, j]
-        root = np.sqrt(pivot if pivot > least else least)
-        inverse = 1.0 / root
-        U[j, j] = root
+    j = 0
+    while j < m:
+        two = j + 1 < m  # two pivots at once: half the passes over the rest
+        U[j, j] = np.sqrt(max(U[j, j], least))
+        inverse = 1.0 / U[j, j]
         for k in range(j + 1, m):
             U[j, k] *= inverse
-        for i in range(j + 1, m):
-            a = U[j, i]
-            if a != 0.0:
+        if two:
+            a = U[j, j + 1]
+            for k in range(j + 1, m):
+                U[j + 1, k] -= a * U[j, k]
+            U[j + 1, j + 1] = np.sqrt(max(U[j + 1, j + 1], least))
+            inverse = 1.0 / U[j + 1, j + 1]
+            for k in range(j + 2, m):
+                U[j + 1, k] *= inverse
+            for i in range(j + 2, m):
+                a, b = U[j, i], U[j + 1, i]
                 for k in range(i, m):
-                    U[i, k] -= a * U[j, k]
+                    U[i, k] -= a * U[j, k] + b * U[j + 1, k]
+            j += 2
+        else:
+            j += 1
 
 
 @jit

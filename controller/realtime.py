@@ -59,7 +59,7 @@ class SolverOptions:
     """
 
     iterations: int = 100
-    tolerance: float = 1e-9
+    tolerance: float = 1e-8
     feasibility: float = 1e-5
     deadline: float = math.inf
     threads: int = 1

@@ -181,17 +181,17 @@ def _hold(J, status, at, done, residual, iterations, tolerance, deadline):
 
 @jit
 def _optimise(J, iterations, tolerance, deadline):
-    """One patient from the starts to the end. Returns status, iterations, residual; the best moves stand in BEST."""
+    """One patient from the starts to the end. Returns status, iterations, residual, ``at``; the best in BEST."""
     at = start(J)
     if not np.isfinite(at[2]):
-        return NONFINITE, 0, np.inf
+        return NONFINITE, 0, np.inf, at
     status, done, residual = SOLVED, 0, np.inf
     for _ in range(ROUNDS):
         status, done, residual, at = _hold(J, status, at, done, residual, iterations, tolerance, deadline)
         if (status >= ITERATIONS and status <= LATE) or not _enforce(J, at):
             break
         at = _again(J, at)
-    return status, done, residual
+    return status, done, residual, at
 
 
 @jit
@@ -211,17 +211,25 @@ def _nothing(J):
 
 
 @jit
-def _write(J, status):
+def _write(J, status, at):
     """The best moves, their courses, cost, violation and probabilities. Returns the final status."""
     N, D, ny, moves = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.WATCHED), geti(J, m.MOVES)
     nc, items = geti(J, m.BLOCKS) * moves, geti(J, m.ITEMS)
     best, V, block_of = vec(J, m.BEST, nc), mat(J, m.V, W, nc), ivec(J, m.BLOCK_OF, N)
-    keep(J, best)
+    v, known = vec(J, m.NOW, nc), True
     for j in range(nc):
-        V[0, j] = best[j]
-    spread(J, best)
-    roll(J, 0)
-    judge(J, 0, 1)
+        known = known and best[j] == v[j]
+    if known:  # the best course is the current one
+        at = _again(J, at)
+    else:
+        keep(J, best)
+        for j in range(nc):
+            V[0, j] = best[j]
+        spread(J, best)
+        roll(J, 0)
+        judge(J, 0, 1)
+        reals = vec(J, m.REALS, 9)
+        at = (0, 0, np.inf, reals[m.COST], reals[m.VIOLATION])
     given, lows, highs = vec(J, m.B_LAST, moves), mat(J, m.B_LOW, N, moves), mat(J, m.B_HIGH, N, moves)
     move, scale, plan = mat(J, m.MOVE, moves, 3), vec(J, m.SCALE, moves), mat(J, m.B_MOVES, N, moves)
     for a in range(moves):
@@ -235,21 +243,20 @@ def _write(J, status):
     for d in range(D):
         for k in range(N):
             for r in range(ny):
-                outputs[d, k, r] = output(J, z, offset, 0, d, 0, k, r)
+                outputs[d, k, r] = output(J, z, offset, at[0], d, at[1], k, r)
     chance, probability = ivec(J, m.CHANCE, items), vec(J, m.B_PROBABILITY, geti(J, m.CHANCES))
     alpha = vec(J, m.ALPHA, geti(J, m.CHANCES))
     for q in range(items):
         c = chance[q]
         if c >= 0:
-            probability[c] = _probability(J, (0, 0), q)
+            probability[c] = _probability(J, at, q)
             if status <= STALLED and probability[c] > alpha[c] + ENOUGH:
                 status = INFEASIBLE
     duals, kept = vec(J, m.DUALS, D * N * items), vec(J, m.B_DUALS, D * N * items)
     for j in range(D * N * items):
         kept[j] = duals[j]
     numbers = vec(J, m.B_NUMBERS, 4)
-    reals = vec(J, m.REALS, 9)
-    numbers[0], numbers[2] = reals[m.COST], max(reals[m.VIOLATION], 0.0)
+    numbers[0], numbers[2] = at[3], max(at[4], 0.0)
     return status
 
 
@@ -262,16 +269,16 @@ def solve_slice(J, first, last, iterations, tolerance, seconds):
         fault = ivec(J, m.B_FAULT, 1)[0]
         vec(J, m.REALS, 9)[m.TIME] = vec(J, m.B_TIME, 1)[0]
         deadline = -1.0 if fault == FAULT_LATE else begin + seconds
-        status, done, residual = NONFINITE, 0, np.inf
+        status, done, residual, at = NONFINITE, 0, np.inf, (0, 0, np.inf, np.inf, np.inf)
         if fault == FAULT_FAIL:
             status = FAILED
         elif good:
             _reset(J)
-            status, done, residual = _optimise(J, iterations, tolerance, deadline)
+            status, done, residual, at = _optimise(J, iterations, tolerance, deadline)
         if status >= NONFINITE:
             _nothing(J)
         else:
-            status = _write(J, status)
+            status = _write(J, status, at)
         numbers, ends = vec(J, m.B_NUMBERS, 4), ivec(J, m.B_ENDS, 2)
         numbers[1] = residual
         numbers[3] = clock(J) - begin

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from .. import models as _models
 from ..pkpd.model import Model
-from ..safety import Kind, Limits
+from ..safety import Kind, Limits, OwnLimits
+from .monitor import Monitor
 
 __all__ = ["Actuator", "Band", "LoopTherapy"]
 
@@ -58,7 +61,8 @@ class LoopTherapy:
         measurement: the measurement's name in the limits table, with ``unit``.
         band: where the patient should be.
         known: what the usual protocol knows of a patient: names with units.
-        limits: those values to the complete limits table of that patient.
+        limits_of_many: what is known of n patients to the guard's table and the own limits of each, by kind of action.
+        monitor: (known, n, interval) to what projects for the guard.
         sources: where interval, horizon and actuators come from.
     """
 
@@ -76,7 +80,8 @@ class LoopTherapy:
     unit: str
     band: Band
     known: Mapping[str, str]
-    limits: Callable[[str, Mapping[str, float]], Limits]
+    limits_of_many: Callable[[Mapping[str, np.ndarray]], tuple[Limits, Mapping[Kind, OwnLimits]]]
+    monitor: Callable[[Mapping[str, np.ndarray], int, float], Monitor]
     sources: str
 
     @cached_property

@@ -1,0 +1,59 @@
+"""Glucose in type 1 diabetes: insulin by a pump, decided at every reading of a sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..safety import Kind, Limits, OwnLimits
+from ._glucose_limits import glucose_limits_of_many
+from .closed_loop import Actuator, Band, LoopTherapy
+from .monitor import GlucoseMonitor
+
+CLASSES = ("adult", "teen", "child")  # of the covariate ``group``: 0, 1, 2
+MOST_BASAL = 10.0  # U/h: an adult who needs more is in the class of resistant adults
+
+
+def _limits(known: Mapping[str, np.ndarray]) -> tuple[Limits, Mapping[Kind, OwnLimits]]:
+    basal = np.asarray(known["basal"], dtype=float)
+    groups = [CLASSES[int(g)] for g in known["group"]]
+    groups = ["resistant" if g == "adult" and b > MOST_BASAL else g for g, b in zip(groups, basal)]
+    return glucose_limits_of_many(groups, basal)
+
+
+THERAPY = LoopTherapy(
+    id="glucose",
+    drug="insulin",
+    title="Glucose in type 1 diabetes, hybrid closed loop",
+    purpose="Simulation and research of automated insulin delivery in type 1 diabetes, with meals announced or not. Not "
+    "for dosing people: automated insulin dosing is a regulated function (US: 21 CFR 862.1356).",
+    model_ids=("glucose_t1d_uvapadova2008", "glucose_t1d_hovorka2004"),
+    interval=5.0,
+    horizon=300.0,
+    actuators=(
+        Actuator("basal", "sc", Kind.RATE, "U/h", 1 / 60),
+        Actuator("bolus", "sc", Kind.DOSE, "U", 1.0),
+    ),
+    output="glucose",
+    sensor="sensor",
+    measurement="glucose",
+    unit="mg/dL",
+    band=Band(
+        70.0,
+        180.0,
+        120.0,
+        "mg/dL",
+        "70-180 mg/dL: international consensus on time in range (Battelino 2019, Diabetes Care 42:1593); target: own choice",
+    ),  # fmt: skip
+    known={
+        "weight": "kg",
+        "basal": "U/h",
+        "carb_ratio": "g/U",
+        "correction": "mg/dL/U",
+        "group": "0 adult, 1 teen, 2 child",
+    },
+    limits_of_many=_limits,
+    monitor=GlucoseMonitor,
+    sources="sensors sample every 5 min (Dexcom G6); insulin acts for 5 h and more",
+)

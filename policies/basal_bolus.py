@@ -16,11 +16,12 @@ import numpy as np
 
 from ..pkpd.errors import DoseloopError
 from ..virtual.world import Observation
+from .policy import Policy
 
 __all__ = ["BasalBolus"]
 
 
-class BasalBolus:
+class BasalBolus(Policy):
     """Basal–bolus therapy of a batch; it knows each patient's basal rate, carbohydrate ratio and correction factor.
 
     Args:
@@ -31,6 +32,8 @@ class BasalBolus:
         every: min between corrections without a meal (infinite: with meals only).
         suspend: mg/dL below which the basal rate is stopped (0: never).
     """
+
+    name = "basal-bolus"
 
     def __init__(
         self,

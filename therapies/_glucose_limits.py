@@ -226,7 +226,7 @@ def _table(x: _Numbers) -> Limits:
                 name="insulin on board",
                 unit="U",
                 low=Unlimited("less than basal on board is what a suspension leaves"),
-                high=Bound(board, "U", f"MAX_IOB_SMB; {AAPS}"),
+                high=Bound(board, "U", f"beyond what the programmed rate leaves, as MAX_IOB_SMB counts; {AAPS}"),
                 steepness=Bound(1.0, "1", "insulin on board is linear in what is given"),
             ),
             ProjectionLimits(
@@ -234,7 +234,9 @@ def _table(x: _Numbers) -> Limits:
                 unit="mg/dL",
                 low=Bound(70.0, "mg/dL", f"stops what takes glucose to 70 mg/dL in 30 min; {CONTROL_IQ}"),
                 high=Unlimited("a high glucose is a reason to give, not to stop"),
-                steepness=Bound(1.5, "1", "over 30 min glucose is nearly linear in insulin: tests/test_loop_limits.py"),
+                steepness=Bound(
+                    2.5, "1", "1.2 as a rule, 2.3 at most where 70 mg/dL is crossed: tests/test_loop_limits.py"
+                ),
             ),
         ),
         suspension_max=Bound(1.0, "h", f"paused no longer than an hour without a sensor; {OMNIPOD}; MiniMed: 2 h"),

@@ -86,7 +86,7 @@ def sound(belief):
     """Whether a belief is finite, its covariance positive semidefinite, and no amount negative."""
     nx = len(belief.follow.model.states)
     finite = all(np.isfinite(v).all() for v in (belief.mean, belief.covariance, belief.parameters, belief.truth_sd))
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", belief.covariance), 1e-300))
+    scale = np.sqrt(np.maximum(np.einsum("nii->ni", belief.covariance), 1e-6))
     least = np.linalg.eigvalsh(belief.covariance / scale[:, :, None] / scale[:, None, :]).min() if finite else -1
     return bool(finite and least > -1e-9 and (belief.mean[:, :nx] >= 0).all())
 

@@ -64,7 +64,7 @@ def test_a_reading_that_comes_twice_changes_nothing(method, options):
             z = b.observe(y[k])
             assert z.fate[0] == Fate.DUPLICATE
         if k % 3 == 1:
-            z = b.observe(y[k - 1] + 1.0, k * f.interval)
+            z = b.observe(y[k - 1] + 1.0, k * f.interval)  # another value under the same time stamp
             assert z.fate[0] == Fate.DUPLICATE
         assert same(x, z)
 
@@ -174,3 +174,18 @@ def test_a_delayed_sensor_is_read_where_it_looked():
         z = b.step(u[k], y[k - 3] if k >= 3 else np.nan)
     assert np.array_equal(x.mean, z.mean)
     assert np.array_equal(x.covariance, z.covariance)
+
+
+def test_the_delay_grows_as_the_quality_falls():
+    f = nonlinear_statement()
+    late = dataclasses.replace(f, sensor=Sensor(additive=0.8, quality_delay=8.0, quality=50.0, low=-20.0))
+    u, y, _ = patient(f)
+    a, b = Follower(f, MAN, count=1), Follower(late, MAN, count=1)
+    for k in range(20):  # of quality 75, so 2 h late
+        x = a.step(u[k], y[k] if k < 19 else np.nan)
+        z = b.step(u[k], y[k - 1] if k else np.nan, quality=75.0)
+    assert np.allclose(x.mean[0, 2:], z.mean[0, 2:], atol=0.05)  # (a lower quality is noisier)
+    z = b.step(u[20], y[19], quality=100.0)  # at once: of this very moment
+    assert z.fate[0] == Fate.USED
+    z = b.step(u[21], y[20] + 0.1, quality=75.0)  # of the moment before, which has its reading: the next free one
+    assert z.fate[0] == Fate.USED

@@ -49,6 +49,7 @@ class Engine:
         self.s[:, [ukf.INNOVATION, ukf.ESS]] = np.nan
         self.oldest, self.fate = np.zeros(n, dtype=np.int64), np.full(n, ukf.FATE_MISSING, dtype=np.int64)
         self.u, self.y, self.noise = np.zeros((n, slots, nu)), np.full((n, slots), np.nan), np.ones((n, slots))
+        self.stamp = np.full((n, slots), np.nan)
 
     def run(self, first: int, last: int, now: int, at: float, advance: bool, *given: Any) -> None:
         """One step of patients first to last; ``given``: inputs, slots of the readings, readings, noise."""

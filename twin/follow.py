@@ -102,6 +102,7 @@ class Sensor:
         low, high: readings outside are no readings (default: the output's physical range).
         quality: readings whose quality (0–100) is lower are not used; above it the white variance is multiplied by
             (100 / quality)².
+        quality_delay: the delay is longer by this times (1 - quality / 100).
     """
 
     additive: float = 0.0
@@ -111,6 +112,7 @@ class Sensor:
     low: float | None = None
     high: float | None = None
     quality: float = 0.0
+    quality_delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,8 @@ def _problems(f: Follow) -> list[str]:
             bad.append("a delay by patient needs longest_delay")
     elif not 0 <= s.delay < math.inf:
         bad.append(f"the sensor's delay is {s.delay}")
+    if not (0 <= s.quality <= 100 and 0 <= s.quality_delay < math.inf):
+        bad.append(f"the sensor's quality is {s.quality}, its quality_delay {s.quality_delay}")
     if not 0 <= f.late < math.inf:
         bad.append(f"late is {f.late}")
     if not system(m).linear and not 0 < (m.step if f.step is None else f.step) < math.inf:

@@ -31,6 +31,7 @@ from .start import first_belief
 __all__ = ["Follower"]
 
 THREAD_PATIENTS = 16  # fewer patients than this for each thread are done sooner than a thread is woken
+MOVES = 3  # slots that a reading may move to find a free one
 _pool: list[ThreadPoolExecutor] = []
 
 
@@ -116,8 +117,9 @@ class Follower:
         chosen = self.layout.effect_of
         centre = np.ascontiguousarray(self._eta[:, chosen])
         omega = np.ascontiguousarray(whole[:, chosen[:, None], chosen[None, :]])
-        self._delay = self._slots_of_delay(matrix, typical)
-        slots = int(self._delay.max(initial=0)) + int(np.ceil(follow.late / follow.interval)) + 2
+        self.delay = self._delay_of(matrix, typical)
+        longest = self.delay.max(initial=0.0) + follow.sensor.quality_delay * (1.0 - follow.sensor.quality / 100.0)
+        slots = int(np.rint(longest / follow.interval)) + int(np.ceil(follow.late / follow.interval)) + 2
         first = first_belief(self.layout, self._fixed, self._eta, centre, omega, arrays.get("start"))
         seeds = np.broadcast_to(np.asarray(seed, dtype=np.int64), (n,)).copy()
         self.engine = ENGINES[method](
@@ -126,16 +128,12 @@ class Follower:
         self._none = np.zeros((n, len(follow.signals)))
         self._run(False, self._none, None, None, None)
 
-    def _slots_of_delay(self, matrix: np.ndarray, typical: np.ndarray) -> np.ndarray:
+    def _delay_of(self, matrix: np.ndarray, typical: np.ndarray) -> np.ndarray:
         f, delay = self.follow, self.follow.sensor.delay
-        if isinstance(delay, str):
-            p = individuals(f.model, matrix, self._eta, typical)
-            minutes = p[:, list(f.model.individual_units).index(delay)]
-            minutes = np.clip(minutes, 0.0, f.longest_delay)
-        else:
-            minutes = np.full(len(matrix), float(delay))
-        self.delay: np.ndarray = minutes
-        return np.asarray(np.rint(minutes / f.interval), dtype=np.int64)
+        if not isinstance(delay, str):
+            return np.full(len(matrix), float(delay))
+        p = individuals(f.model, matrix, self._eta, typical)
+        return np.clip(p[:, list(f.model.individual_units).index(delay)], 0.0, f.longest_delay)
 
     @property
     def time(self) -> float:
@@ -204,14 +202,38 @@ class Follower:
             good = (y >= low) & (y <= high) & (q >= max(sensor.quality, 1e-3)) & (q <= 100.0) & np.isfinite(t)
             age = np.where(good, np.rint((t - self.at) / f.interval), 0.0)
         slot = np.clip(age, -1e9, 1e9).astype(np.int64)
-        ahead = slot > self.now
-        strange = present & (~good | ahead)
+        strange = present & (~good | (slot > self.now))
         y[strange] = np.nan
-        noise = (100.0 / np.where(good, q, 100.0)) ** 2
-        slot = np.where(strange, self.now, slot - self._delay)
+        quality_used = np.where(good, q, 100.0)
+        noise = (100.0 / quality_used) ** 2
+        lag = np.rint((self.delay + sensor.quality_delay * (1.0 - quality_used / 100.0)) / f.interval)
+        slot = np.where(strange, self.now, slot - lag.astype(np.int64))
+        twice = self._place(advance, slot, y, t)
         engine, now = self.engine, self.now
         share_out(lambda a, b: engine.run(a, b, now, self.at, advance, u, slot, y, noise), self.n)
         engine.fate[strange] = ukf.FATE_IMPLAUSIBLE
+        engine.fate[twice] = ukf.FATE_DUPLICATE
+
+    def _place(self, advance: bool, slot: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Take readings of a known time stamp out of y, and say which.
+
+        One whose slot is taken moves to the next free one: a delay that shortens lays two readings on one slot.
+        """
+        e, rows = self.engine, np.arange(self.n)
+        if advance:
+            e.stamp[:, self.now % e.slots] = np.nan
+            e.y[:, self.now % e.slots] = np.nan
+        with np.errstate(invalid="ignore"):
+            twice = np.isfinite(y) & (e.stamp == t[:, None]).any(axis=1)
+        y[twice] = np.nan
+        valid = np.isfinite(y) & (slot > self.now - e.slots)
+        for _ in range(MOVES):
+            taken = valid & (slot < self.now) & np.isfinite(e.y[rows, slot % e.slots])
+            if not taken.any():
+                break
+            slot[taken] += 1
+        e.stamp[rows[valid], slot[valid] % e.slots] = t[valid]
+        return twice
 
     def belief(self) -> Belief:
         """What is believed now."""

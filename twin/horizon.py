@@ -22,7 +22,7 @@ import numpy as np
 from ..pkpd.calls import call_kernel
 from ..pkpd.jit import jit
 from ..pkpd.march import march, prepare
-from .augmented import (
+from .motion import (
     ADDITIVE,
     ALL_EFFECTS,
     COLOURED,

@@ -8,12 +8,13 @@ import math
 import numpy as np
 
 from ..pkpd.jit import jit
-from .augmented import DISTURBED, GATE, INTERVAL, SETTLE, SIGNALS, SIZE, new_work, set_person
 from .horizon import linearise, new_memory, noise_of, sense, through, times, variance_of
+from .motion import DISTURBED, EFFECTS, GATE, INTERVAL, SETTLE, SIGNALS, SIZE, STATES, new_work, set_person
 from .ring import fate_of
 from .ukf import (
     EXPECTED,
     EXPECTED_SD,
+    FARTHEST,
     FATE_GATED,
     FATE_LATE,
     FATE_USED,
@@ -60,6 +61,18 @@ def extend(A, extra, now, oldest, at, centre, omega, z, Pm, m, P, u, wide, memor
 
 
 @jit
+def sane(A, m, P, centre, omega):
+    """Whether a belief is finite and its effects no further from the population than `twin.ukf` lets them be."""
+    for r in range(m.shape[0]):
+        if not (math.isfinite(m[r]) and math.isfinite(P[r, r])):
+            return False
+    near = True
+    for e in range(A[0][EFFECTS]):
+        near &= abs(m[A[0][STATES] + e] - centre[e]) <= FARTHEST * math.sqrt(omega[e, e])
+    return near
+
+
+@jit
 def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega, M,
            iterations, m, P, s, begin, arrival_m, arrival_P, alpha, beta, gamma, z, Pm, ring_u, ring_y, ring_n, wide,
            fate):  # fmt: skip
@@ -68,7 +81,7 @@ def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, old
     L = sizes[SIZE]
     work, memory, win = new_work(sizes), new_memory(sizes, extra), new_window(sizes, M)
     rose = np.zeros(max(1, sizes[SIGNALS]), dtype=np.bool_)
-    g = np.zeros(L)
+    g, kept_m, kept_P = np.zeros(L), np.zeros(L), np.zeros((L, L))
     for i in range(first, last):
         set_person(work, fixed[i], eta[i])
         set_person(memory, fixed[i], eta[i])
@@ -119,9 +132,22 @@ def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, old
                     S = f * spread + white
                 most = A[1][GATE] * math.sqrt(S)
                 ring_y[i, j], ring_n[i, j] = min(max(reading[i], value - most), value + most), noise[i]
+                for r in range(L):
+                    kept_m[r] = m[i, r]
+                    for c in range(L):
+                        kept_P[r, c] = P[i, r, c]
                 solve(A, extra, begin[i], now, oldest[i], at, centre[i], omega[i], arrival_m[i], arrival_P[i], alpha[i],
                       beta[i], gamma[i], z[i], Pm[i], ring_u[i], ring_y[i], ring_n[i], wide[i], iterations, work,
                       memory, win, rose, m[i], P[i])  # fmt: skip
+                if not sane(A, m[i], P[i], centre[i], omega[i]):  # the window begins anew, without what broke it
+                    begin[i] = now
+                    ring_y[i, :] = np.nan
+                    beta[i, :, :] = 0.0
+                    for r in range(L):
+                        alpha[i, r] = 0.0
+                        m[i, r] = arrival_m[i, r] = z[i, now % R, r] = kept_m[r]
+                        for c in range(L):
+                            P[i, r, c] = arrival_P[i, r, c] = Pm[i, now % R, r, c] = kept_P[r, c]
         mean = sense(A, extra, m[i], at + now * interval, g, memory, True)
         times(P[i], g, win[13])
         variance = 0.0

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 from .algebra import cholesky, normals
-from .augmented import (
+from .motion import (
     ADDITIVE,
     EFFECTS,
     INTERVAL,

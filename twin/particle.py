@@ -18,7 +18,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 from .algebra import cholesky, normals, uniform
-from .augmented import (
+from .motion import (
     ADDITIVE,
     COLOURED,
     DISTURBED,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 from .algebra import cholesky
-from .augmented import EFFECTS, INTERVAL, OFFSET, STATES, new_work, set_person
+from .motion import EFFECTS, INTERVAL, OFFSET, STATES, new_work, set_person
 from .particle import moments, new_memory, normalise, outputs, predict, start, summary, update
 from .ring import fate_of
 from .ukf import FATE_USED, TRUTH, TRUTH_SD, WIDENESS

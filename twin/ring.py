@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..pkpd.jit import jit
-from .augmented import INTERVAL, new_work, set_person
+from .motion import INTERVAL, new_work, set_person
 from .ukf import (
     FATE_DUPLICATE,
     FATE_IMPLAUSIBLE,

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 from .algebra import cholesky
-from .augmented import (
+from .motion import (
     ADDITIVE,
     ALARM,
     COLOURED,

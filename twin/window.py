@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from ..pkpd.jit import jit
-from .augmented import DISTURBED, EFFECTS, INTERVAL, SIZE, STATES, W, carry, read
 from .horizon import TINY, linearise, noise_of, sense, through, times, variance_of
+from .motion import DISTURBED, EFFECTS, INTERVAL, SIZE, STATES, W, carry, read
 
 LENGTHS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1, 0.03, 0.0)  # of a step; the last is where we stand
 

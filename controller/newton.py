@@ -23,7 +23,7 @@ W = LANES
 SOLVED, STALLED, ITERATIONS, LATE = range(4)  # `plan.Status`
 ARMIJO = 1e-4
 LEFT = 5.0
-STARTS = 5
+STARTS = 7
 
 
 @jit
@@ -43,7 +43,9 @@ def judge(J, which, candidates):
 
 @jit
 def _candidate(J, c, kind, nc):
-    """Write a start into V[c]: the moves NOW, the reference, what is given, the least, half-way to the reference."""
+    """Write a start into V[c]: the moves NOW, the reference, what is given, the least, half-way to the reference,
+    a quarter of the scale, or all of it (with no drug about, nothing tells which way to go).
+    """
     moves = geti(J, m.MOVES)
     v, low, V = vec(J, m.NOW, nc), vec(J, m.LOW, nc), mat(J, m.V, W, nc)
     ref, last = vec(J, m.REF, moves), vec(J, m.LAST, moves)
@@ -57,8 +59,10 @@ def _candidate(J, c, kind, nc):
             V[c, j] = last[a]
         elif kind == 3:
             V[c, j] = low[j]
-        else:
+        elif kind == 4:
             V[c, j] = 0.5 * (v[j] + ref[a])
+        else:
+            V[c, j] = 0.25 if kind == 5 else 1.0
     keep(J, V[c])
 
 
@@ -115,7 +119,9 @@ def start(J):
             v[j] = V[lane, j]
         return 0, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]
     which, least, cost, violation = 0, np.inf, np.inf, np.inf
-    for kind in range(first, 2 if warm else 4):
+    for kind in range(first, STARTS):
+        if warm and kind > 1 and kind != 5:
+            continue
         _candidate(J, 0, kind, nc)
         spread(J, V[0])
         roll(J, 1 - which)

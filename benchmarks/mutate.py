@@ -36,8 +36,10 @@ TESTS = {
     "checks.py": ("limits", "edges"),
     "limits.py": ("limits", "edges"),
     "parts.py": ("limits", "edges"),
-    "kernel.py": ("batch",),
-    "batch.py": ("batch",),
+    "kernel.py": ("batch", "own"),
+    "batch.py": ("batch", "own"),
+    "ledger.py": ("ledger",),
+    "compiled.py": ("compiled",),
 }
 OTHERWISE = ("edges", "limits")
 TIMEOUT_S = 60
@@ -191,6 +193,8 @@ def run_tests(path: Path) -> None:
             continue
         sets: list[dict[str, object]] = [{}]
         for mark in getattr(test, "pytestmark", []):
+            if mark.name != "parametrize":
+                continue
             names, values = mark.args
             if isinstance(names, str):
                 names, values = (names,), [(value,) for value in values]

@@ -296,7 +296,8 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
                 problems.append(f"{name}: shape {array.shape} where ({wanted}) is meant")
             else:
                 # Arrays of one layout only: for another, compiled code would be compiled anew.
-                found[name] = np.require(array, dtype, "CAW")
+                ready = array.flags.carray and array.dtype == dtype
+                found[name] = array if ready else np.require(array, dtype, "CAW")
     count = found.get("given_count")
     if count is not None and "k" in sizes and not np.all((count >= 0) & (count <= sizes["k"])):
         problems.append(f"given_count: outside 0 to {sizes['k']}")

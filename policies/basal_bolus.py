@@ -81,7 +81,7 @@ class BasalBolus(Policy):
         now, glucose = observation.clock, self._reading
         known = now - self._seen <= self.stale
         meal = observation.announced / self._ratio
-        due = (observation.announced > 0) | (now - self._corrected >= self.every)
+        due = (observation.announced > 0) | ((now - self._corrected >= self.every) & (self.every < math.inf))
         correction = np.where(known & due & (glucose > self.above), (glucose - self.target) / self._correction, 0.0)
         if self.on_board:
             correction = np.maximum(correction - self._insulin_on_board(observation), 0.0)

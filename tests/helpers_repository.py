@@ -18,7 +18,7 @@ ROOMS = {
     "envs": {"therapies", "virtual", "pkpd", "safety"},
     "policies": {"controller", "twin", "therapies", "virtual", "models", "pkpd", "safety"},
 }
-FACE = {"__init__.py", "__main__.py", "cli.py"}
+FACE = {"__init__.py", "__main__.py", "cli.py", "commands.py"}
 DATA = {"therapies/data"}
 
 # Where a library may be imported: a room, or one file of it. Those not named here may be imported anywhere.

@@ -1,0 +1,141 @@
+"""The scenes of the two closed loops: which patients, what surrounds them, which policies, under which guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import therapies
+from ..pkpd.errors import DoseloopError
+from ..therapies import LoopTherapy
+from ..therapies.gate import Gate
+from ..virtual.anaesthesia_cohort import anaesthesia_cohort
+from ..virtual.anaesthesia_scores import anaesthesia_scores
+from ..virtual.anaesthesia_world import AnaesthesiaWorld
+from ..virtual.glucose_cohort import glucose_cohort
+from ..virtual.glucose_scores import glucose_scores
+from ..virtual.glucose_world import GlucoseWorld
+from ..virtual.people import People
+from ..virtual.world import World
+from .anaesthesia_mpc import AnaesthesiaMPC
+from .basal_bolus import BasalBolus
+from .closed_loop import Run
+from .glucose_mpc import GlucoseMPC
+from .pid import PID
+from .policy import Policy
+from .tci_policy import EffectSiteTCI
+
+__all__ = ["SCENES", "Scene"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What `doseloop loop` offers of one therapy.
+
+    Attributes:
+        therapy: the therapy.
+        hours: usual length of a run.
+        surroundings: names of what can surround the patients (meals; stimulation), the usual one first.
+        people: ``people(model_id, n, group) -> People`` of the test split.
+        groups: groups of patients, the usual one first.
+        world: ``world(people, surroundings, threads) -> World``.
+        policies: by name, the usual controller first, the usual protocol second.
+        scores: ``scores(run) -> name to (n,)``, and ``shown``: names and how they are printed.
+    """
+
+    therapy: LoopTherapy
+    hours: float
+    surroundings: tuple[str, ...]
+    groups: tuple[str, ...]
+    people: Callable[[str, int, str], People]
+    world: Callable[[People, str, int], World]
+    policies: Mapping[str, Callable[[LoopTherapy, str, int], Policy]]
+    scores: Callable[[Run], Mapping[str, np.ndarray]]
+    shown: Mapping[str, str]
+
+    def gate(self) -> Gate:
+        """The guard of this therapy."""
+        return Gate(self.therapy)
+
+    def policy(self, name: str, model_id: str | None = None, threads: int = 1) -> Policy:
+        """A policy by name.
+
+        Args:
+            name: one of ``policies``.
+            model_id: the model a controller believes in (default the therapy's first).
+            threads: for its computations.
+
+        Raises:
+            DoseloopError: no such policy or model.
+        """
+        bad = []
+        if name not in self.policies:
+            bad.append(f"no controller '{name}'; there are {', '.join(self.policies)}")
+        if model_id is not None and model_id not in self.therapy.model_ids:
+            bad.append(f"no controller believes in '{model_id}'; there are {', '.join(self.therapy.model_ids)}")
+        if bad:
+            raise DoseloopError(bad)
+        return self.policies[name](self.therapy, model_id or self.therapy.model_ids[0], threads)
+
+
+def _glucose() -> Scene:
+    therapy = therapies.load_loop("glucose")
+    return Scene(
+        therapy,
+        24.0,
+        ("counted", "by weight", "unannounced", "none"),
+        ("adult", "adolescent", "child", "all"),
+        lambda model, n, group: glucose_cohort(model, split="test", n=n, group=group),
+        lambda people, meals, threads: GlucoseWorld(
+            people, interval=therapy.interval, meals=meals, keep=True, threads=threads
+        ),
+        {
+            "mpc": lambda t, model, threads: GlucoseMPC(model, t.interval, threads=threads),
+            "basal-bolus": lambda t, model, threads: BasalBolus(),
+        },
+        lambda run: glucose_scores(run.truth, run.truth.shape[1]),
+        {
+            "tir": "time in 70-180 mg/dL, %",
+            "tbr": "time below 70, %",
+            "tbr54": "time below 54, %",
+            "tar": "time above 180, %",
+            "mean": "mean glucose, mg/dL",
+            "cv": "coefficient of variation, %",
+            "lbgi": "low blood glucose index",
+            "hbgi": "high blood glucose index",
+        },
+    )
+
+
+def _propofol() -> Scene:
+    therapy = therapies.load_loop("propofol")
+    return Scene(
+        therapy,
+        1.0,
+        ("struys2004", "step", "dumont2009", "random", "none"),
+        ("adult",),
+        lambda model, n, group: anaesthesia_cohort(model, "test", n),
+        lambda people, surgery, threads: AnaesthesiaWorld(
+            people, interval=therapy.interval, surgery=surgery, keep=True, threads=threads
+        ),
+        {
+            "mpc": lambda t, model, threads: AnaesthesiaMPC(model, t.interval, threads=threads),
+            "pid": lambda t, model, threads: PID(),
+            "tci": lambda t, model, threads: EffectSiteTCI(model, t.interval),
+        },
+        lambda run: anaesthesia_scores(run.truth, run.tick, since=0.0),
+        {
+            "in_range": "time with BIS 40-60, %",
+            "below40": "time with BIS below 40, %",
+            "above60": "time with BIS above 60, %",
+            "settling": "settling, min",
+            "mdape": "MDAPE, %",
+            "wobble": "wobble, %",
+            "global": "global score",
+        },
+    )
+
+
+SCENES: Mapping[str, Callable[[], Scene]] = {"glucose": _glucose, "propofol": _propofol}

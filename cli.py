@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", default=0, help="of the people (default: 0)", **count)
     add("--out", **folder)
 
-    add = command("recommend", commands.recommend, "the next doses for one patient, with fit, forecast and reasons", RECOMMEND)
+    what = "the next doses for one patient, with fit, forecast and reasons"
+    add = command("recommend", commands.recommend, what, RECOMMEND)
     add("record", metavar="RECORD.csv", help="the patient's table; - reads standard input")
     add("--therapy", required=True, metavar="ID", help=therapy)
     add("--id", metavar="ID", help="which patient, where the table holds several")
@@ -110,9 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", help="folder to write to (default: out; with --json nothing is written without it)")
     add("--json", action="store_true", help="the answer as JSON on standard output (can be replayed)")
 
-    add = command("replay", commands.replay, "make a saved recommendation again: identical, or what differs (exit code 4)")
+    what = "make a saved recommendation again: identical, or what differs (exit code 4)"
+    add = command("replay", commands.replay, what)
     add("file", metavar="FILE.json", help="what recommend or demo wrote")
-    add = command("validate", commands.validate, "predict each level before it was measured: table, plots, JSON", VALIDATE)
+    what = "predict each level before it was measured: table, plots, JSON"
+    add = command("validate", commands.validate, what, VALIDATE)
     add("therapy", metavar="THERAPY", help=therapy)
     add("--data", metavar="FILE.csv", help="patients' table (default: the data that ship with the therapy)")
     add("--units", metavar="COLUMN=UNIT,…", help=units)
@@ -127,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("therapy", metavar="THERAPY", choices=("glucose", "propofol"), help="glucose or propofol")
     add("--patients", default=1, help="so many virtual patients (default: 1)", **count)
     add("--hours", type=float, metavar="H", help="length (default: a day; an operation of one hour)")
-    add("--scenario", metavar="NAME", help="glucose: counted (meals announced with the usual error; default), by weight "
+    add("--scenario", metavar="NAME", help="glucose: counted (meals announced with the usual error, default), by weight "
         "(announced rightly), unannounced, none; propofol: struys2004 (default), step, dumont2009, random, none")
     add("--group", metavar="NAME", help="glucose: adult (default), adolescent, child, all")
     add("--controller", metavar="NAME", help="mpc (default), or glucose: basal-bolus; propofol: pid, tci")

@@ -23,7 +23,7 @@ BAND, READING, MEAL = "#e6f2e6", "#8d99ae", "#b08968"
 def plot_loop(scene: Scene, runs: Mapping[str, Run], path: str | Path) -> Any:
     """Draw runs of the same patients, one under another, and write a PNG.
 
-    One patient: the truth, its readings, what was given and announced. Several: the median, the 25-75 % and 5-95 % bands.
+    One patient: the truth, its readings, what was given and announced. Several: the median, 25-75 % and 5-95 % bands.
     Returns the matplotlib figure.
     """
     from matplotlib.figure import Figure

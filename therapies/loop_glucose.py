@@ -26,7 +26,7 @@ THERAPY = LoopTherapy(
     id="glucose",
     drug="insulin",
     title="Glucose in type 1 diabetes, hybrid closed loop",
-    purpose="Simulation and research of automated insulin delivery in type 1 diabetes, with meals announced or not. Not "
+    purpose="Simulation and research of automated insulin delivery in type 1 diabetes, meals announced or not. Not "
     "for dosing people: automated insulin dosing is a regulated function (US: 21 CFR 862.1356).",
     model_ids=("glucose_t1d_uvapadova2008", "glucose_t1d_hovorka2004"),
     interval=5.0,
@@ -44,8 +44,8 @@ THERAPY = LoopTherapy(
         180.0,
         120.0,
         "mg/dL",
-        "70-180 mg/dL: international consensus on time in range (Battelino 2019, Diabetes Care 42:1593); target: own choice",
-    ),  # fmt: skip
+        "70-180 mg/dL: consensus on time in range (Battelino 2019, Diabetes Care 42:1593); the target is our choice",
+    ),
     known={
         "weight": "kg",
         "basal": "U/h",

@@ -102,7 +102,7 @@ class GlucoseMonitor:
 
 
 class EffectSiteMonitor:
-    """The highest effect-site concentration of the next minutes, for the typical patient of that age, weight, height, sex.
+    """The highest effect-site concentration of the next minutes, in the typical patient with these covariates.
 
     The asked rate runs for one interval, then nothing: as linear kinetics are, the peak is convex in the rate.
 

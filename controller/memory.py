@@ -89,14 +89,11 @@ from ..pkpd.jit import jit
     LAST,
     SCALE,
     RATE,
-    LAM,  # (nc,) multipliers of the largest changes
-    H2,  # (ld, ld)
-    G2,
     L,  # (ld, ld)
     QY,
     SLOPE,
     TRIAL,
-    INDEX,  # (2 nc,)
+    INDEX,  # (3 nc,)
     ACC,  # (3, W) cost, penalty, violation by lane
     MERIT,  # (W,)
     DUALS,  # (draws, stages, items)
@@ -105,7 +102,7 @@ from ..pkpd.jit import jit
     MARGIN,  # (draws,)
     ORDER,  # (draws,)
     TICKS,  # (2,) seconds and nanoseconds
-) = range(83)
+) = range(80)
 
 # numbers in REALS
 SUBSTEP, INTERVAL, SHIFT, TIME, COST, VIOLATION, DAMPING, EXPECTED, DOWNHILL = range(9)
@@ -115,7 +112,7 @@ BATCH = (
     "states", "parameters", "offset", "weights", "held", "last", "low", "high", "reference", "scale", "target", "time",
     "warm", "warm_duals", "fault", "moves", "outputs", "numbers", "probability", "duals", "ends",
 )  # fmt: skip
-FIRST_BATCH = 83
+FIRST_BATCH = 80
 STEP, THIS = FIRST_BATCH + len(BATCH), FIRST_BATCH + 2 * len(BATCH)
 (
     B_STATES,  # (draws, states)

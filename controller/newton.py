@@ -186,11 +186,9 @@ def step(J):
         H[j, j] += add
         d[j] = 0.0
         lb[j], ub[j] = low[j] - v[j], high[j] - v[j]
-    L, slopes, trial, index = mat(J, m.L, ld, ld), vec(J, m.SLOPE, nc), vec(J, m.TRIAL, nc), ivec(J, m.INDEX, 2 * nc)
+    L, slopes, trial, index = mat(J, m.L, ld, ld), vec(J, m.SLOPE, nc), vec(J, m.TRIAL, nc), ivec(J, m.INDEX, 3 * nc)
     if geti(J, m.LIMITED) != 0:
-        rate, lam = vec(J, m.RATE, moves), vec(J, m.LAM, nc)
-        H2, g2 = mat(J, m.H2, ld, ld), vec(J, m.G2, nc)
-        box_and_rates(H, g, lb, ub, d, nc, moves, v, rate, lam, H2, g2, L, y, slopes, trial, index)
+        box_and_rates(H, g, lb, ub, d, nc, moves, v, vec(J, m.RATE, moves), L, y, slopes, trial, index)
     else:
         box(H, g, lb, ub, d, nc, L, y, slopes, trial, index)
     slope, curve = 0.0, 0.0

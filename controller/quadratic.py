@@ -2,8 +2,8 @@
 
     minimise ½ d'H d + g'd    subject to    low ≤ d ≤ high,    −R_m ≤ (v + d)_b,m − (v + d)_{b−1},m ≤ R_m   (b ≥ 1)
 
-Bounds by projected Newton with an active set (Bertsekas 1982, SIAM J Control Optim 20:221), Cholesky on the free set;
-differences (rate limits) by an augmented Lagrangian around it. H is stored whole, with rows longer than needed.
+Bounds alone by projected Newton with an active set (Bertsekas 1982, SIAM J Control Optim 20:221), Cholesky on the free
+set; with differences (rate limits) by a primal active-set method. H is stored whole, with rows longer than needed.
 """
 # Compiled functions carry no annotations: Numba infers the types.
 
@@ -16,7 +16,6 @@ from ..pkpd.jit import jit
 __all__ = ["box", "box_and_rates"]
 
 NEWTON = 40  # a step changes the active set; each of some tens of variables changes sides a few times at most
-UPDATES = 30  # of the multipliers of the rate limits
 SAFE = 1e-12  # least pivot, relative to the largest entry of the diagonal
 
 
@@ -129,69 +128,145 @@ def box(H, g, low, high, d, n, U, y, slope, trial, index):
 
 
 @jit
-def box_and_rates(H, g, low, high, d, n, nd, v, rate, lam, H2, g2, U, y, slope, trial, index):
+def _groups(n, nd, at, link, group):
+    """Number the groups of variables that move together (tied by active differences); −1 where a bound holds one."""
+    count = 0
+    for a in range(nd):
+        i = a
+        while i < n:
+            end, held = i, at[i] != 0
+            while end + nd < n and link[end + nd] != 0:
+                end += nd
+                held = held or at[end] != 0
+            for j in range(i, end + 1, nd):
+                group[j] = -1 if held else count
+            count += 0 if held else 1
+            i = end + nd
+    return count
+
+
+@jit
+def _first_active(n, nd, low, high, v, rate, at, link):
+    """Bounds and differences that hold at d = 0, no more than are independent."""
+    for a in range(nd):
+        held = False  # the group so far is held by a bound
+        for i in range(a, n, nd):
+            at[i] = -1 if low[i] >= 0.0 else (1 if high[i] <= 0.0 else 0)
+            link[i] = 0
+            if i >= nd and not (held and at[i] != 0):
+                c = v[i] - v[i - nd]
+                link[i] = 1 if c >= rate[a] * (1.0 - 1e-12) else (-1 if c <= -rate[a] * (1.0 - 1e-12) else 0)
+            held = at[i] != 0 or (link[i] != 0 and held)
+
+
+@jit
+def _release(n, nd, slope, at, link, size):
+    """Let go of the active constraint whose multiplier has the worst sign. Returns whether there was one."""
+    worst, which, kind = -1e-11 * size, -1, 0
+    for a in range(nd):
+        i = a
+        while i < n:
+            end = i
+            while end + nd < n and link[end + nd] != 0:
+                end += nd
+            total = 0.0
+            for j in range(i, end + 1, nd):
+                total += slope[j]
+            force = 0.0  # of the difference between j and its predecessor
+            for j in range(i, end + 1, nd):
+                if link[j] != 0 and j > i and force * link[j] < worst:
+                    worst, which, kind = force * link[j], j, 1
+                push = 0.0
+                if at[j] != 0:
+                    push = total
+                    if -push * at[j] < worst:
+                        worst, which, kind = -push * at[j], j, 0
+                force += slope[j] - push
+            i = end + nd
+    if which < 0:
+        return False
+    if kind == 0:
+        at[which] = 0
+    else:
+        link[which] = 0
+    return True
+
+
+@jit
+def box_and_rates(H, g, low, high, d, n, nd, v, rate, U, y, slope, trial, index):
     """The same with rate limits: ``rate`` (nd,) bounds the change of each move from block to block.
 
-    ``v`` (n,) is where the step starts from, and must itself keep the limits; ``lam`` (n,) are the multipliers of the
-    differences, kept as a warm start. Afterwards every limit holds to 1e-12 and d is clipped to keep them exactly.
+    ``v`` (n,) is where the step starts from, and must itself keep every limit. A primal active-set method: every
+    iterate keeps all limits, and none is worse than the last. Tied and held variables form groups, so that each step
+    is a Newton step in the free groups. ``index`` has 3 n entries.
     """
-    largest = 0.0
+    steps = box(H, g, low, high, d, n, U, y, slope, trial, index)
+    broken = False
+    for i in range(nd, n):
+        broken = broken or abs(v[i] + d[i] - v[i - nd] - d[i - nd]) > rate[i % nd]
+    if not broken:
+        return steps
+    group, at, link = index[:n], index[n : 2 * n], index[2 * n :]
+    size = 0.0
     for i in range(n):
-        largest = max(largest, H[i, i])
-    rho = 10.0 * largest
-    steps = 0
-    for i in range(n):
+        d[i] = 0.0
+        size = max(size, abs(g[i]))
+    _first_active(n, nd, low, high, v, rate, at, link)
+    for step in range(10 * n + 50):
+        m = _groups(n, nd, at, link, group)
+        for i in range(n):
+            slope[i] = g[i]
         for j in range(n):
-            H2[i, j] = H[i, j]
-    for update in range(UPDATES):
-        # semismooth Newton on the augmented Lagrangian: which differences are beyond their limits is held, then renewed
-        for _ in range(NEWTON):
+            if d[j] != 0.0:
+                for i in range(n):
+                    slope[i] += d[j] * H[j, i]
+        length, block, kind, side = 1.0, -1, 0, 0
+        moved = 0.0
+        if m > 0:
+            for a in range(m):
+                y[a] = 0.0
+                for b in range(m):
+                    U[a, b] = 0.0
             for i in range(n):
-                g2[i] = g[i]
-                H2[i, i] = H[i, i]
-                if i >= nd:
-                    H2[i, i - nd] = H[i, i - nd]
-                    H2[i - nd, i] = H[i - nd, i]
-            for i in range(nd, n):
-                r = rate[i % nd]
-                c = v[i] - v[i - nd]
-                t = c + d[i] - d[i - nd] + lam[i] / rho
-                side = 1.0 if t > r else (-1.0 if t < -r else 0.0)
-                index[n + i] = int(side)
-                if side != 0.0:  # ½ρ (c + d_i − d_{i−nd} + λ/ρ − side·r)²
-                    a = rho * (c + lam[i] / rho - side * r)
-                    g2[i] += a
-                    g2[i - nd] -= a
-                    H2[i, i] += rho
-                    H2[i - nd, i - nd] += rho
-                    H2[i, i - nd] -= rho
-                    H2[i - nd, i] -= rho
-            steps += box(H2, g2, low, high, d, n, U, y, slope, trial, index)
-            same = True
-            for i in range(nd, n):
-                r = rate[i % nd]
-                t = v[i] - v[i - nd] + d[i] - d[i - nd] + lam[i] / rho
-                side = 1.0 if t > r else (-1.0 if t < -r else 0.0)
-                if int(side) != index[n + i]:
-                    same = False
-            if same:
-                break
-        worst = 0.0
-        for i in range(nd, n):
-            r = rate[i % nd]
-            c = v[i] - v[i - nd] + d[i] - d[i - nd]
-            t = c + lam[i] / rho
-            over = t - min(max(t, -r), r)
-            worst = max(worst, abs(c) - r)
-            lam[i] = rho * over
-        if worst <= 1e-12 * (1.0 + abs(rho)) / (1.0 + abs(rho)) + 1e-13:
-            break
-        if update % 5 == 4:
-            rho *= 10.0
-    for i in range(n):
-        a = v[i] + d[i]
-        if i >= nd:
-            before = v[i - nd] + d[i - nd]
-            a = min(max(a, before - rate[i % nd]), before + rate[i % nd])
-        d[i] = min(max(a - v[i], low[i]), high[i])
-    return steps
+                if group[i] >= 0:
+                    y[group[i]] -= slope[i]
+                    for j in range(n):
+                        if group[j] >= 0:
+                            U[group[i], group[j]] += H[i, j]
+            factor(U, m)
+            back(U, m, y)
+            for i in range(n):
+                trial[i] = y[group[i]] if group[i] >= 0 else 0.0
+                moved = max(moved, abs(trial[i]))
+            for i in range(n):
+                p = trial[i]
+                if p != 0.0:
+                    t = ((high[i] if p > 0.0 else low[i]) - d[i]) / p
+                    if t < length:
+                        length, block, kind, side = max(t, 0.0), i, 0, 1 if p > 0.0 else -1
+                if i >= nd and link[i] == 0:
+                    p = trial[i] - trial[i - nd]
+                    if p != 0.0:
+                        r = rate[i % nd]
+                        t = ((r if p > 0.0 else -r) - (v[i] + d[i] - v[i - nd] - d[i - nd])) / p
+                        if t < length:
+                            length, block, kind, side = max(t, 0.0), i, 1, 1 if p > 0.0 else -1
+            for i in range(n):
+                d[i] = min(max(d[i] + length * trial[i], low[i]), high[i])
+        if block >= 0:
+            if kind == 0:
+                at[block] = side
+                d[block] = high[block] if side > 0 else low[block]
+            else:
+                link[block] = side
+            continue
+        if moved > 1e-13:  # the slopes at the new point, for the multipliers
+            for i in range(n):
+                slope[i] = g[i]
+            for j in range(n):
+                if d[j] != 0.0:
+                    for i in range(n):
+                        slope[i] += d[j] * H[j, i]
+        if not _release(n, nd, slope, at, link, size):
+            return steps + step
+    return steps + 10 * n + 50

@@ -52,9 +52,6 @@ def _reset(J):
                 duals[d, k, q] = 0.0
                 if have and chance[q] < 0 and np.isfinite(last[d, min(k + whole, N - 1), q]):
                     duals[d, k, q] = last[d, min(k + whole, N - 1), q]
-    lam = vec(J, m.LAM, geti(J, m.BLOCKS) * geti(J, m.MOVES))
-    for j in range(len(lam)):
-        lam[j] = 0.0
 
 
 @jit

@@ -1,0 +1,74 @@
+"""Courses of many patients at once under inputs that are held, interval by interval: the fixed-step march in lanes.
+
+For whole cohorts: what a sensor or a pump does between has no place here (`virtual.world` has it).
+"""
+# The compiled function carries no annotations: Numba infers the types.
+
+from __future__ import annotations
+
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ..pkpd.calls import call_kernel, put
+from ..pkpd.jit import jit
+from ..pkpd.lanes import LANES
+from ..pkpd.march import March, march, pack, prepare
+
+__all__ = ["course"]
+
+LINE = 8 * LANES  # bytes of a row
+
+
+@jit
+def _run(kernel, propagator, outputs, x, p, u, y, spare, k, s, rows, many, h, steps, interval, first, last):
+    """Blocks first … last − 1; ``rows`` = of x, p, u, y; ``many`` intervals; all but numbers are addresses."""
+    rows_x, rows_p, rows_u, rows_y = rows
+    for b in range(first, last):
+        at, own = x + b * rows_x * LINE, p + b * rows_p * LINE
+        prepare(propagator, s, own, k, h)
+        for i in range(many):
+            now = u + (b * many + i) * rows_u * LINE
+            march(kernel, s, at, spare, own, now, k, rows_x, i * interval, h, steps)
+            for lane in range(LANES):
+                put(s, lane, (i + 1) * interval)
+            call_kernel(outputs, s, at, own, now, k, y + (b * many + i) * rows_y * LINE)
+
+
+def course(how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of n patients at the end of each interval, and their states at the end.
+
+    Args:
+        how: from `pkpd.march.march_of`.
+        parameters: (n, parameters).
+        states: (n, states) at the start.
+        inputs: (n, intervals, inputs + routes) held over each interval: the model's inputs, then a rate for each route.
+
+    Returns:
+        outputs (n, intervals, outputs), states (n, states).
+    """
+    S, (n, many) = how.system, inputs.shape[:2]
+    x, p = pack(states), pack(parameters)
+    blocks = len(x)
+    u = pack(inputs.reshape(n, -1)).reshape(blocks, many, S.rows_u, LANES)
+    y = np.empty((blocks, many, S.rows_y, LANES))
+    rows = (S.rows_x, S.rows_p, S.rows_u, S.rows_y)
+    parts = min(os.cpu_count() or 1, max(1, blocks * many // 512))  # fewer are done sooner than a thread is woken
+
+    def work(first: int, last: int) -> None:
+        spare, k, s = (np.zeros((r, LANES)) for r in (S.rows_x, how.rows_k, 2))
+        a = [v.ctypes.data for v in (x, p, u, y, spare, k, s)]
+        _run(how.kernel, how.propagator, how.outputs, *a, rows, many, how.h, how.steps, how.interval, first, last)
+
+    edges = np.linspace(0, blocks, parts + 1).astype(int).tolist()
+    if parts == 1:
+        work(0, blocks)
+    else:
+        with ThreadPoolExecutor(parts) as pool:
+            for task in [pool.submit(work, *pair) for pair in itertools.pairwise(edges)]:
+                task.result()
+    flat = y.reshape(blocks, many * S.rows_y, LANES)
+    ends = x.transpose(0, 2, 1).reshape(-1, S.rows_x)[:n]
+    return flat.transpose(0, 2, 1).reshape(-1, many, S.rows_y)[:n].copy(), ends.copy()

@@ -44,9 +44,9 @@ class PIDTuning:
         quality: readings of a lower signal quality are left out (50: the monitor's own mark).
     """
 
-    induction: Gains = Gains(4.0, 8.0, 0.5)
-    maintenance: Gains = Gains(1.0, 4.0, 0.5)
-    filter: float = 0.2
+    induction: Gains = Gains(1.4, 40.0, 0.32)
+    maintenance: Gains = Gains(0.58, 24.0, 0.28)
+    filter: float = 0.13
     near: float = 10.0
     target: float = 50.0
     limit: float = 2.0
@@ -106,5 +106,8 @@ class PID(Policy):
 
     def _gains(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         a, b = self.tuning.induction, self.tuning.maintenance
-        pick = lambda first, then: np.where(self._near, then, first)  # noqa: E731
+
+        def pick(first: float, then: float) -> np.ndarray:
+            return np.asarray(np.where(self._near, then, first))
+
         return pick(a.kp, b.kp) * self._scale, pick(a.ti, b.ti), pick(a.td, b.td)

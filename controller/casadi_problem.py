@@ -24,13 +24,8 @@ FEASIBLE = 1e-5  # by how much of its size a limit may be missed
 ROUNDS = 3  # choices of the draws that a chance leaves out
 
 
-def _limits(item: PathLimit | Chance) -> tuple[float, float]:
-    """Between which values an item's output should stay."""
-    return (item.low, item.high) if isinstance(item, PathLimit) else (item.below, item.above)
-
-
 def _size(item: PathLimit | Chance) -> float:
-    return max([abs(v) for v in _limits(item) if np.isfinite(v) and v != 0] or [1.0])
+    return max([abs(v) for v in item.range if np.isfinite(v) and v != 0] or [1.0])
 
 
 class Case:
@@ -277,7 +272,7 @@ class CasadiSolver:
         p, violation, more, chances = self.problem, 0.0, False, []
         for q, item in enumerate(self.items):
             a, b = p.window(item)
-            low, high = _limits(item)
+            low, high = item.range
             course = y[:, a:b, p.watched.index(item.output)]
             margin = np.minimum(course - low, high - course).min(axis=1)
             if on[q].any():
@@ -305,7 +300,7 @@ class CasadiSolver:
         high = -low
         for q, item in enumerate(self.items):
             a, b = p.window(item)
-            r, (lower, upper) = p.watched.index(item.output), _limits(item)
+            r, (lower, upper) = p.watched.index(item.output), item.range
             low[on[q], a:b, r] = np.maximum(low[on[q], a:b, r], lower)
             high[on[q], a:b, r] = np.minimum(high[on[q], a:b, r], upper)
         return low, high

@@ -86,6 +86,11 @@ class PathLimit:
     start: float = 0.0
     stop: float = math.inf
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Between which values the output stays."""
+        return self.low, self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Chance:
@@ -100,6 +105,11 @@ class Chance:
     above: float = math.inf
     start: float = 0.0
     stop: float = math.inf
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Outside which values the event lies."""
+        return self.below, self.above
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,11 +81,7 @@ def _items(problem: Problem, feasibility: float) -> dict[str, np.ndarray]:
     rows, tables, windows, chance = [], [], [], []
     for c, item in enumerate([*problem.limits, *problem.chances]):
         chosen = c - len(problem.limits)
-        if chosen < 0:
-            low, high = item.low, item.high  # type: ignore[union-attr]
-        else:  # beyond the threshold means outside these limits
-            low = item.below  # type: ignore[union-attr]
-            high = item.above if math.isfinite(item.above) else math.inf  # type: ignore[union-attr]
+        low, high = item.range
         size = max(abs(v) for v in (low, high) if math.isfinite(v)) or 1.0
         heaviest = max(
             (max(g.weight, g.low_weight, g.high_weight) for g in problem.goals if g.output == item.output), default=0.0

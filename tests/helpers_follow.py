@@ -23,7 +23,7 @@ def linear_statement(**changes):
     """Theophylline, effects held: the model is then linear, and so is the whole augmented state."""
     model = load(LINEAR)
     arguments = {
-        "sensor": Sensor(additive=0.4, coloured=Wander(0.3, 2.0), low=-1e6, high=1e6),
+        "sensor": Sensor(additive=0.4, coloured=(Wander(0.3, 2.0), Wander(0.4, 1.5, order=2)), low=-1e6, high=1e6),
         "effects": (),
         "states": {s: Process(absolute=2.0, start_absolute=5.0 * (1 + i)) for i, s in enumerate(model.names("states"))},
         "offset": Wander(0.5, 6.0),
@@ -107,20 +107,26 @@ class Exact:
         big = np.zeros((nx + nu, nx + nu))
         big[:nx, :nx], big[:nx, nx:] = A, B
         E = expm(big * f.interval)
-        wanders = [f.offset, f.sensor.coloured]
-        L = nx + 2
+        first, smooth = f.sensor.coloured
+        L = nx + 4
         self.F, self.G = np.eye(L), np.zeros((L, nu))
         self.F[:nx, :nx], self.G[:nx] = E[:nx, :nx], E[:nx, nx:]
         self.Q, self.m, self.P = np.zeros((L, L)), np.zeros(L), np.zeros((L, L))
-        for i, w in enumerate(wanders):
+        for i, w in enumerate((f.offset, first)):
             rho = math.exp(-f.interval / w.tau)
             self.F[nx + i, nx + i], self.Q[nx + i, nx + i] = rho, w.sd**2 * (1 - rho**2)
             self.P[nx + i, nx + i] = w.sd**2
         for i, s in enumerate(model.names("states")):
             self.Q[i, i] = f.states[s].absolute ** 2 * f.interval
             self.P[i, i] = f.states[s].start_absolute ** 2
-        self.H, self.R, self.log = np.concatenate([h, [1.0, 1.0]]), f.sensor.additive**2, 0.0
-        self.truth = np.concatenate([h, [1.0, 0.0]])
+        # value and rate (in units of SD / tau) of white noise through a critically damped filter
+        rate, rows = 1 / smooth.tau, slice(nx + 2, nx + 4)
+        M = expm(f.interval * rate * np.array([[0.0, 1.0], [-1.0, -2.0]]))
+        self.F[rows, rows] = M
+        self.P[rows, rows] = smooth.sd**2 * np.eye(2)
+        self.Q[rows, rows] = self.P[rows, rows] - M @ self.P[rows, rows] @ M.T
+        self.H, self.R, self.log = np.concatenate([h, [1.0, 1.0, 1.0, 0.0]]), f.sensor.additive**2, 0.0
+        self.truth = np.concatenate([h, [1.0, 0.0, 0.0, 0.0]])
 
     def step(self, u, reading):
         self.m = self.F @ self.m + self.G @ u

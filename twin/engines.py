@@ -83,10 +83,10 @@ class Particle(Engine):
 
     def __init__(self, *given: Any, particles: int = 512) -> None:
         super().__init__(*given)
-        (n, L), R, N = self.m.shape, self.slots, int(particles)
-        self.cloud, self.logs, self.common = np.zeros((n, N, L)), np.zeros((n, N)), np.zeros((n, 2, 2))
+        (n, L), R, N, tail = self.m.shape, self.slots, int(particles), len(self.layout.sensed)
+        self.cloud, self.logs, self.common = np.zeros((n, N, L)), np.zeros((n, N)), np.zeros((n, tail, tail))
         self.before = (
-            np.zeros((n, R, N, L)), np.zeros((n, R, N)), np.zeros((n, R, 2, 2)), np.zeros((n, R, ukf.FIGURES)),
+            np.zeros((n, R, N, L)), np.zeros((n, R, N)), np.zeros((n, R, tail, tail)), np.zeros((n, R, ukf.FIGURES)),
         )  # fmt: skip
         particle_ring.begin(self.A, 0, n, self.seed, self.m, self.P, self.s, self.cloud, self.common, *self.before)
 

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from ..pkpd.errors import DoseloopError
 from ..pkpd.model import Model
 from ..pkpd.system import system
@@ -35,16 +37,27 @@ class Wander:
         sd: stationary SD; where ``tau`` is infinite, the SD a random walk gains per square root of the time unit.
         tau: time constant with which it forgets (the model's time unit), ``math.inf`` for a random walk.
         start: SD at the start; default ``sd`` where it forgets, 0 for a walk.
+        order: 1: Ornstein-Uhlenbeck, correlation exp(-t/tau). 2: smooth, white noise through a critically damped
+            second-order filter of time constant tau, correlation (1 + t/tau) exp(-t/tau); it takes two rows.
     """
 
     sd: float
     tau: float = math.inf
     start: float | None = None
+    order: int = 1
 
     @property
     def first(self) -> float:
         """SD at the start."""
         return self.start if self.start is not None else (0.0 if math.isinf(self.tau) else self.sd)
+
+    def motion(self, interval: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Over an interval: transition and covariance of what is added, (order, order); then the SDs at the start."""
+        if self.order == 1:
+            return np.array([[self.keep(interval)]]), np.array([[self.gained(interval) ** 2]]), np.array([self.first])
+        a = interval / self.tau  # rows: value, and its rate in units of sd / tau
+        A = math.exp(-a) * np.array([[1 + a, a], [-a, 1 - a]])
+        return A, self.sd**2 * (np.eye(2) - A @ A.T), np.array([self.first, self.sd])
 
     def keep(self, interval: float) -> float:
         """The share of its value kept over an interval."""
@@ -97,7 +110,7 @@ class Sensor:
 
     Args:
         additive: SD of the white error (the output's unit); ``proportional`` its share of the value (variances add).
-        coloured: the slow part of the sensor's error, no part of the truth.
+        coloured: the slow part of the sensor's error, no part of the truth; a `Wander` or several, which add up.
         delay: how long a reading lags behind (time unit): a number, or the name of an individual parameter.
         low, high: readings outside are no readings (default: the output's physical range).
         quality: readings whose quality (0–100) is lower are not used; above it the white variance is multiplied by
@@ -107,12 +120,19 @@ class Sensor:
 
     additive: float = 0.0
     proportional: float = 0.0
-    coloured: Wander | None = None
+    coloured: Wander | Sequence[Wander] | None = None
     delay: float | str = 0.0
     low: float | None = None
     high: float | None = None
     quality: float = 0.0
     quality_delay: float = 0.0
+
+    @property
+    def slow(self) -> tuple[Wander, ...]:
+        """The parts of the coloured error."""
+        if self.coloured is None:
+            return ()
+        return (self.coloured,) if isinstance(self.coloured, Wander) else tuple(self.coloured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +214,10 @@ class Follow:
     def names(self) -> tuple[str, ...]:
         """Names of the augmented state's rows, in order."""
         disturbances = tuple("disturbed " + "+".join(d.inputs) for d in self.disturbed)
-        extra = ("offset",) * (self.offset is not None) + ("coloured",) * (self.sensor.coloured is not None)
+        extra = ("offset",) * (self.offset is not None)
+        for i, w in enumerate(self.sensor.slow):
+            name = "coloured" if i == 0 else f"coloured {i + 1}"
+            extra += (name, f"{name} rate")[: w.order]
         return self.model.names("states") + tuple(self.effects or ()) + disturbances + extra
 
     @property
@@ -233,8 +256,10 @@ def _problems(f: Follow) -> list[str]:
             bad.append("disturbed: a disturbance names no input")
     wanders = {"disturbed " + "+".join(d.inputs): d.wander for d in f.disturbed}
     wanders |= {"offset": f.offset} if f.offset else {}
-    wanders |= {"coloured": f.sensor.coloured} if f.sensor.coloured else {}
+    wanders |= {f"coloured {i + 1}": w for i, w in enumerate(f.sensor.slow)}
     for name, w in wanders.items():
+        if w.order not in (1, 2) or (w.order == 2 and (not name.startswith("coloured") or math.isinf(w.tau))):
+            bad.append(f"{name}: order {w.order}; 1, or for a coloured error with a finite tau 2")
         if not (w.sd >= 0 and math.isfinite(w.sd)) or not w.tau > 0 or not (0 <= w.first < math.inf):
             bad.append(f"{name}: sd {w.sd}, tau {w.tau}, start {w.start}")
     for name, p in f.states.items():

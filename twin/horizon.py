@@ -25,7 +25,6 @@ from ..pkpd.march import march, prepare
 from .motion import (
     ADDITIVE,
     ALL_EFFECTS,
-    COLOURED,
     EFFECTS,
     FIXED,
     OFFSET,
@@ -122,9 +121,14 @@ def linearise(A, extra, z, centre, u, t, to, J, memory):
                 J[first + lane, r] = memory[7][nx + r, lane]
         for r in range(nx):
             to[r] = memory[7][r, 0]
-    for r in range(nx, L):
+    for r in range(nx, top):
         J[r, r] = keep[r]
         to[r] = keep[r] * z[r]
+    for a in range(L - top):
+        to[top + a] = 0.0
+        for b in range(L - top):
+            J[top + b, top + a] = A[12][a, b]
+            to[top + a] += A[12][a, b] * z[top + b]
     for r in range(q):
         to[nx + r] += (1.0 - keep[nx + r]) * centre[r]
 
@@ -151,12 +155,10 @@ def sense(A, extra, z, t, g, memory, true):
         value = memory[9][which, 0]
         for lane in range(min(W, top - first)):
             g[first + lane] = memory[9][ny + which, lane]
-    if sizes[OFFSET] >= 0:
-        value += z[sizes[OFFSET]]
-        g[sizes[OFFSET]] = 1.0
-    if sizes[COLOURED] >= 0 and not true:
-        value += z[sizes[COLOURED]]
-        g[sizes[COLOURED]] = 1.0
+    for r in range(top, L):
+        if r == sizes[OFFSET] or (not true and A[14][r - top] > 0.0):
+            value += z[r]
+            g[r] = 1.0
     return value
 
 
@@ -164,7 +166,7 @@ def sense(A, extra, z, t, g, memory, true):
 def noise_of(A, z, omega, wideness, Q):
     """Covariance of the noise an interval adds, at the point it leads to."""
     sizes, keep, gained, relative, absolute = A[0], A[3], A[4], A[5], A[6]
-    nx, q = sizes[STATES], sizes[EFFECTS]
+    nx, q, top = sizes[STATES], sizes[EFFECTS], sizes[TOP]
     for r in range(sizes[SIZE]):
         for c in range(sizes[SIZE]):
             Q[r, c] = 0.0
@@ -173,8 +175,11 @@ def noise_of(A, z, omega, wideness, Q):
     for r in range(q):
         for c in range(q):
             Q[nx + r, nx + c] = wideness * (1.0 - keep[nx + r] * keep[nx + c]) * omega[r, c]
-    for r in range(nx + q, sizes[SIZE]):
+    for r in range(nx + q, top):
         Q[r, r] = wideness * gained[r] * gained[r]
+    for a in range(sizes[SIZE] - top):
+        for b in range(sizes[SIZE] - top):
+            Q[top + a, top + b] = wideness * A[13][a, b]
 
 
 @jit

@@ -20,7 +20,6 @@ from ..pkpd.jit import jit
 from .algebra import cholesky, normals, uniform
 from .motion import (
     ADDITIVE,
-    COLOURED,
     DISTURBED,
     EFFECTS,
     GATE,
@@ -73,7 +72,7 @@ def new_memory(sizes, N):
 
 @jit
 def start(seed, m, P, sizes, particles, common, memory):
-    """Particles from a normal belief; the linear rows hold their mean, ``common`` their covariance (2, 2)."""
+    """Particles from a normal belief; the linear rows hold their mean, ``common`` their covariance."""
     L, top = sizes[SIZE], sizes[TOP]
     C, normal = memory[5], memory[4]
     cholesky(P, C)
@@ -95,6 +94,7 @@ def start(seed, m, P, sizes, particles, common, memory):
 def predict(A, particles, common, centre, root, wideness, u, rose, t, seed, slot, work, memory):
     """Move particles over an interval, with noise. ``root`` (q, q): factor of the effects' noise."""
     sizes, keep, gained, relative, absolute, onset, first = A[0], A[3], A[4], A[5], A[6], A[10], A[11]
+    move, added = A[12], A[13]
     N, nx, q, d, top, L = particles.shape[0], sizes[STATES], sizes[EFFECTS], sizes[DISTURBED], sizes[TOP], sizes[SIZE]
     Z, normal, wide = memory[0], memory[4], math.sqrt(wideness)
     for i in range(d):
@@ -127,19 +127,30 @@ def predict(A, particles, common, centre, root, wideness, u, rose, t, seed, slot
                         particles[k, nx + r] += wide * normal[nx + j] * root[j, r]
             for r in range(nx + q, top):
                 particles[k, r] = keep[r] * particles[k, r] + wide * gained[r] * normal[r]
-            for r in range(top, L):
-                particles[k, r] *= keep[r]
+            for a in range(L - top):
+                normal[a] = particles[k, top + a]
+            for a in range(L - top):
+                particles[k, top + a] = 0.0
+                for b in range(L - top):
+                    particles[k, top + a] += move[a, b] * normal[b]
+    before = memory[5]
     for a in range(L - top):
         for b in range(L - top):
-            common[a, b] *= keep[top + a] * keep[top + b]
-        common[a, a] += wideness * gained[top + a] ** 2
+            before[a, b] = 0.0
+            for c in range(L - top):
+                before[a, b] += move[a, c] * common[c, b]
+    for a in range(L - top):
+        for b in range(L - top):
+            common[a, b] = wideness * added[a, b]
+            for c in range(L - top):
+                common[a, b] += before[a, c] * move[b, c]
 
 
 @jit
 def outputs(A, particles, t, work, memory):
     """Outputs of all particles into memory[2]: measured (with offset and coloured error), true (with offset)."""
     sizes = A[0]
-    N, off, col = particles.shape[0], sizes[OFFSET], sizes[COLOURED]
+    N, off, top, part = particles.shape[0], sizes[OFFSET], sizes[TOP], A[14]
     Z, y, both = memory[0], memory[1], memory[2]
     for begin in range(0, N, W):
         for lane in range(W):
@@ -151,10 +162,9 @@ def outputs(A, particles, t, work, memory):
             k = begin + lane
             both[0, k], both[1, k] = y[0, lane], y[1, lane]
             if off >= 0:
-                both[0, k] += particles[k, off]
                 both[1, k] += particles[k, off]
-            if col >= 0:
-                both[0, k] += particles[k, col]
+            for a in range(part.shape[0]):
+                both[0, k] += part[a] * particles[k, top + a]
 
 
 @jit
@@ -275,7 +285,7 @@ def update(A, particles, logs, common, s, m, omega, t, reading, noise, seed, slo
     """Weigh the particles by a reading; resample where few are left. Returns the reading's fate."""
     sizes, numbers = A[0], A[1]
     N, L, top = particles.shape[0], sizes[SIZE], sizes[TOP]
-    both, weights = memory[2], memory[8]
+    both, weights, part = memory[2], memory[8], A[14]
     _, s[ESS] = normalise(logs, weights)
     fate = FATE_MISSING
     linear, mean, spread, white, S = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -284,7 +294,7 @@ def update(A, particles, logs, common, s, m, omega, t, reading, noise, seed, slo
         linear = 0.0
         for a in range(L - top):
             for b in range(L - top):
-                linear += common[a, b]
+                linear += part[a] * part[b] * common[a, b]
         mean, spread = moments(both[0], weights)
         white = noise * (numbers[ADDITIVE] ** 2 + (numbers[PROPORTIONAL] * mean) ** 2)
         S = spread + linear + white
@@ -315,23 +325,24 @@ def update(A, particles, logs, common, s, m, omega, t, reading, noise, seed, slo
     for a in range(L - top):  # the linear part: a Kalman filter with one gain for all
         gain = 0.0
         for b in range(L - top):
-            gain += common[a, b]
+            gain += part[b] * common[a, b]
         gain /= v
         for k in range(N):
             particles[k, top + a] += gain * (reading - both[0, k])
-    shrink(common, L - top, v)
+    shrink(common, part, v)
     if s[ESS] < 0.5 * N:
         resample(A, particles, logs, weights, seed, slot, memory)
     return fate
 
 
 @jit
-def shrink(common, size, v):
-    """common - gain·rowᵀ for the reading that sees the sum of the linear rows."""
-    row = np.zeros(2)
+def shrink(common, part, v):
+    """common - gain·rowᵀ for the reading that sees the sum of some linear rows."""
+    size = part.shape[0]
+    row = np.zeros(size)
     for a in range(size):
         for b in range(size):
-            row[a] += common[a, b]
+            row[a] += part[b] * common[a, b]
     for a in range(size):
         for b in range(size):
             common[a, b] -= row[a] * row[b] / v

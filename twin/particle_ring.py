@@ -22,8 +22,8 @@ def copy_all(cloud, logs, common, s, to_cloud, to_logs, to_common, to_s):
         to_logs[k] = logs[k]
         for r in range(cloud.shape[1]):
             to_cloud[k, r] = cloud[k, r]
-    for a in range(2):
-        for b in range(2):
+    for a in range(common.shape[0]):
+        for b in range(common.shape[0]):
             to_common[a, b] = common[a, b]
     for r in range(s.shape[0]):
         to_s[r] = s[r]

@@ -22,7 +22,6 @@ from .algebra import cholesky
 from .motion import (
     ADDITIVE,
     ALARM,
-    COLOURED,
     DISTURBED,
     EFFECTS,
     FORGET,
@@ -91,7 +90,7 @@ def predict(A, m, P, centre, omega, wideness, u, rose, t, work, memory):
     sizes, keep, gained, relative, absolute = A[0], A[3], A[4], A[5], A[6]
     L, nx, top, q, d = sizes[SIZE], sizes[STATES], sizes[TOP], sizes[EFFECTS], sizes[DISTURBED]
     C, moved, D1, D2, Z = memory[0], memory[1], memory[2], memory[3], memory[4]
-    onset, first = A[10], A[11]
+    onset, first, move, added = A[10], A[11], A[12], A[13]
     for i in range(d):  # a meal is mis-counted anew: forget what was thought of the last
         if onset[i] >= 0 and rose[onset[i]]:
             row = nx + q + i
@@ -121,15 +120,27 @@ def predict(A, m, P, centre, omega, wideness, u, rose, t, work, memory):
             m[r] += BEND * (up + down)
             D1[j, r] = FIRST * (up - down)
             D2[j, r] = SECOND * (up + down)
-        for r in range(nx, L):
+        for r in range(nx, top):
             D1[j, r] = keep[r] * C[j, r]
     for j in range(top, L):
-        for r in range(L):
-            D1[j, r] = keep[r] * C[j, r] if r >= j else 0.0
+        for r in range(top):
+            D1[j, r] = 0.0
+    for j in range(L):
+        for a in range(L - top):
+            D1[j, top + a] = 0.0
+            for b in range(L - top):
+                D1[j, top + a] += move[a, b] * C[j, top + b]
     for r in range(q):
         m[nx + r] = centre[r] + keep[nx + r] * (m[nx + r] - centre[r])
-    for r in range(nx + q, L):
+    for r in range(nx + q, top):
         m[r] *= keep[r]
+    spare = memory[9]
+    for a in range(L - top):
+        spare[a] = m[top + a]
+    for a in range(L - top):
+        m[top + a] = 0.0
+        for b in range(L - top):
+            m[top + a] += move[a, b] * spare[b]
     for r in range(L):
         for c in range(r + 1):
             P[r, c] = 0.0
@@ -150,8 +161,11 @@ def predict(A, m, P, centre, omega, wideness, u, rose, t, work, memory):
     for r in range(q):
         for c in range(r + 1):
             P[nx + r, nx + c] += wideness * (1.0 - keep[nx + r] * keep[nx + c]) * omega[r, c]
-    for r in range(nx + q, L):
+    for r in range(nx + q, top):
         P[r, r] += wideness * gained[r] * gained[r]
+    for a in range(L - top):
+        for b in range(a + 1):
+            P[top + a, top + b] += wideness * added[a, b]
     symmetric(P)
 
 
@@ -170,7 +184,7 @@ def spread_of(A, m, C, y, D, sensed):
     Leaves its first differences in D.
     """
     sizes = A[0]
-    L, top, off, col = sizes[SIZE], sizes[TOP], sizes[OFFSET], sizes[COLOURED]
+    L, top, off, part = sizes[SIZE], sizes[TOP], sizes[OFFSET], A[14]
     for point in range(1, y.shape[0]):
         if not math.isfinite(y[point]):
             y[point] = y[0]
@@ -182,14 +196,11 @@ def spread_of(A, m, C, y, D, sensed):
         variance += (SECOND * (up + down)) ** 2
     for j in range(top, L):
         D[j] = 0.0
-    if off >= 0:
-        mean += m[off]
-        for j in range(L):
-            D[j] += C[j, off]
-    if sensed and col >= 0:
-        mean += m[col]
-        for j in range(L):
-            D[j] += C[j, col]
+    for r in range(top, L):
+        if r == off or (sensed and part[r - top] > 0.0):
+            mean += m[r]
+            for j in range(L):
+                D[j] += C[j, r]
     for j in range(L):
         variance += D[j] * D[j]
     return mean, variance

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 from .horizon import TINY, linearise, noise_of, sense, through, times, variance_of
-from .motion import DISTURBED, EFFECTS, INTERVAL, SIZE, STATES, W, carry, read
+from .motion import DISTURBED, EFFECTS, INTERVAL, SIZE, STATES, TOP, W, carry, read
 
 LENGTHS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1, 0.03, 0.0)  # of a step; the last is where we stand
 
@@ -184,10 +184,26 @@ def backward(A, a, b, oldest, P, Pm, y, u, win, rose):
 
 
 @jit
+def drift(A, centre, Z, lane):
+    """Move the rows that are no states over an interval, in one lane."""
+    sizes, keep, move = A[0], A[3], A[12]
+    nx, q, top = sizes[STATES], sizes[EFFECTS], sizes[TOP]
+    for r in range(nx, top):
+        Z[r, lane] *= keep[r]
+    for r in range(q):
+        Z[nx + r, lane] += (1.0 - keep[nx + r]) * centre[r]
+    tail = Z[top:, lane].copy()
+    for a in range(tail.shape[0]):
+        Z[top + a, lane] = 0.0
+        for b in range(tail.shape[0]):
+            Z[top + a, lane] += move[a, b] * tail[b]
+
+
+@jit
 def search(A, a, b, oldest, at, centre, m, P, alpha, beta, gamma, u, y, noise, z, win, work, rose):
     """Cost of the lengths of a step, eight lanes at once; returns the best length and its cost."""
     R, L, nx, q, d = y.shape[0], A[0][SIZE], A[0][STATES], A[0][EFFECTS], A[0][DISTURBED]
-    keep, interval, first, lam, Z, out, cost = A[3], A[1][INTERVAL], A[11], win[5], win[9], win[10], win[14]
+    interval, first, lam, Z, out, cost = A[1][INTERVAL], A[11], win[5], win[9], win[10], win[14]
     times(P, alpha, win[13])
     times(P, lam[0], win[16])
     for lane in range(W):
@@ -212,11 +228,8 @@ def search(A, a, b, oldest, at, centre, m, P, alpha, beta, gamma, u, y, noise, z
             carry(A, Z, u[at_k], at + (k - 1) * interval, work)
             for lane in range(W):
                 s = LENGTHS[lane]
+                drift(A, centre, Z, lane)
                 for r in range(L):
-                    if r >= nx:
-                        Z[r, lane] *= keep[r]
-                    if nx <= r < nx + q:
-                        Z[r, lane] += (1.0 - keep[r]) * centre[r - nx]
                     step = (1.0 - s) * win[11][i, r] + s * win[12][i, r]
                     Z[r, lane] += step
                     cost[0, lane] += 0.5 * ((1.0 - s) * beta[at_k, r] + s * lam[i, r]) * step
@@ -225,7 +238,7 @@ def search(A, a, b, oldest, at, centre, m, P, alpha, beta, gamma, u, y, noise, z
             for lane in range(W):
                 value = out[0, lane]
                 for r in range(nx + q + d, L):
-                    value += Z[r, lane]
+                    value += A[14][r - nx - q - d] * Z[r, lane]
                 white = variance_of(A, y[at_k] - win[3][i, 0], noise[at_k])  # as at the linearisation
                 cost[0, lane] += 0.5 * (y[at_k] - value) ** 2 / white
     best = W - 1
@@ -266,8 +279,8 @@ def solve(A, extra, a, b, oldest, at, centre, omega, m, P, alpha, beta, gamma, z
 @jit
 def roll(A, a, b, oldest, at, centre, m, P, alpha, beta, gamma, z, u, win, work, rose):
     """The trajectory of the present unknowns, into z."""
-    R, L, nx, q, d = z.shape[0], A[0][SIZE], A[0][STATES], A[0][EFFECTS], A[0][DISTURBED]
-    Z, keep, spare = win[9], A[3], win[13]
+    R, L, d = z.shape[0], A[0][SIZE], A[0][DISTURBED]
+    Z, spare = win[9], win[13]
     times(P, alpha, spare)
     for r in range(L):
         z[a % R, r] = m[r] + spare[r]
@@ -284,10 +297,6 @@ def roll(A, a, b, oldest, at, centre, m, P, alpha, beta, gamma, z, u, win, work,
                 Z[r, lane] = v
         carry(A, Z, u[at_k], at + (a + i - 1) * A[1][INTERVAL], work)
         times(win[1][i], beta[at_k], spare)
+        drift(A, centre, Z, 0)
         for r in range(L):
-            v = Z[r, 0]
-            if r >= nx:
-                v *= keep[r]
-            if nx <= r < nx + q:
-                v += (1.0 - keep[r]) * centre[r - nx]
-            z[at_k, r] = v + spare[r]
+            z[at_k, r] = Z[r, 0] + spare[r]

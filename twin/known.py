@@ -1,0 +1,53 @@
+"""The prior of one patient's effects, given what the usual protocol knows of that patient.
+
+A basal rate, a carbohydrate ratio, a correction factor are each a function of the model's parameters. Over draws from
+the population their joint law with the effects is taken as normal, and the effects are conditioned on the values
+known: the update of an ensemble Kalman filter (Evensen 2003). The caller computes the functions (by simulation where
+they need one), so that this room needs to know nothing of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..pkpd.errors import DoseloopError
+
+__all__ = ["conditioned"]
+
+
+def conditioned(
+    eta: np.ndarray, features: np.ndarray, known: np.ndarray, error: np.ndarray | float, omega: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n, effects) and covariance (effects, effects) of the effects of n patients.
+
+    Args:
+        eta: (draws, effects) from the population.
+        features: (draws, f) what would be known of each draw, on a scale where errors are about normal (logarithms).
+        known: (n, f) what is known of each patient, on the same scale.
+        error: SD of what is known around the truth, one or (f,): a clinic's ratios are rough.
+        omega: (effects, effects) the population's covariance.
+
+    Raises:
+        DoseloopError: shapes do not fit, too few draws, or a number is not finite.
+    """
+    eta, features, known = (np.atleast_2d(np.asarray(a, dtype=float)) for a in (eta, features, known))
+    bad = []
+    if len(eta) != len(features) or eta.shape[1] != len(omega) or known.shape[1] != features.shape[1]:
+        bad.append(f"eta {eta.shape}, features {features.shape}, known {known.shape}, omega {np.shape(omega)}")
+    elif len(eta) < 10 * (features.shape[1] + 1):
+        bad.append(f"{len(eta)} draws are too few for {features.shape[1]} features")
+    if not all(np.isfinite(a).all() for a in (eta, features, known)):
+        bad.append("a number is not finite")
+    if bad:
+        raise DoseloopError([f"prior of a patient: {b}" for b in bad])
+    F, root = features - features.mean(axis=0), np.linalg.cholesky(omega)
+    white = np.linalg.solve(root, eta.T).T
+    slopes = np.linalg.lstsq(white, F, rcond=None)[0]
+    rest = F - white @ slopes  # what is not linear in the effects counts as error
+    R = np.cov(rest.T).reshape(F.shape[1], F.shape[1]) + np.diag(np.broadcast_to(error, (F.shape[1],)) ** 2)
+    cross = root @ slopes  # covariance of effects and features
+    S = slopes.T @ slopes + R
+    gain = np.linalg.solve(S, cross.T).T
+    mean = (known - features.mean(axis=0)) @ gain.T
+    covariance = omega - gain @ cross.T
+    return mean, 0.5 * (covariance + covariance.T)

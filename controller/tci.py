@@ -29,7 +29,7 @@ from ..pkpd.march import pack, unpack
 from ..pkpd.model import Model
 from ..pkpd.system import system
 
-__all__ = ["TargetControlledInfusion"]
+__all__ = ["TargetControlledInfusion", "concentration_for"]
 
 GRID = 48  # points of the course that are looked at before Newton's method
 BAND = 1e-3  # share of the target within which the effect site counts as there
@@ -182,9 +182,39 @@ def _check(
 
 @jit
 def _evaluate(kernel, s, x, p, u, out):
-    """out[b] = kernel(x, p[b]) for every block; x is the same for all."""
+    """out[b] = kernel(x[b], p[b]) for every block; one block of x serves all."""
     for b in range(p.shape[0]):
-        call_kernel(kernel, s.ctypes.data, x.ctypes.data, p[b].ctypes.data, u.ctypes.data, 0, out[b].ctypes.data)
+        at = x[min(b, x.shape[0] - 1)]
+        call_kernel(kernel, s.ctypes.data, at.ctypes.data, p[b].ctypes.data, u.ctypes.data, 0, out[b].ctypes.data)
+
+
+def concentration_for(
+    model: Model,
+    parameters: np.ndarray,
+    value: float,
+    *,
+    output: str = "bis",
+    state: str = "effect",
+    high: float = 20.0,
+) -> np.ndarray:
+    """(n,) the effect-site concentration at which an output has a value, in steady state and without other drugs.
+
+    Args:
+        model: whose ``output`` falls as ``state`` rises.
+        parameters: (n, individual parameters).
+        value: of the output. high: where the search ends; patients who need more get it.
+    """
+    S, p = system(model), np.atleast_2d(np.asarray(parameters, dtype=float))
+    row, at = model.names("outputs").index(output), model.names("states").index(state)
+    low, top, blocks = np.zeros(len(p)), np.full(len(p), float(high)), pack(p)
+    s, u, out = np.zeros((2, 8)), np.zeros((max(1, S.rows_u), 8)), np.empty((len(blocks), S.rows_y, 8))
+    for _ in range(60):
+        x, middle = np.zeros((len(p), S.n)), 0.5 * (low + top)
+        x[:, at] = middle
+        _evaluate(S.kernel("outputs"), s, pack(x), blocks, u, out)
+        above = unpack(out, len(p))[:, row] > value
+        low, top = np.where(above, middle, low), np.where(above, top, middle)
+    return 0.5 * (low + top)
 
 
 def _matrices(
@@ -203,8 +233,8 @@ def _matrices(
         _evaluate(S.kernel(kernel), s, x, blocks, u, out)
         return unpack(out, len(p))
 
-    unit = [np.repeat(np.eye(S.n)[:, j : j + 1], 8, axis=1) for j in range(S.n)]
-    zero = np.zeros((S.n, 8))
+    unit = [np.repeat(np.eye(S.n)[None, :, j : j + 1], 8, axis=2) for j in range(S.n)]
+    zero = np.zeros((1, S.n, 8))
     base, look = run("rhs", zero, S.rows_x), run("outputs", zero, S.rows_y)
     A = np.stack([run("rhs", e, S.rows_x) - base for e in unit], axis=2)
     wanted = [names.index(o) for o in outputs]

@@ -202,6 +202,16 @@ def test_titration_moves_the_target_towards_the_range():
     assert np.abs(moved).max() <= 0.5 * 12 / 2
 
 
+def test_titration_waits_for_the_effect_site():
+    """With a pump that gives nothing the target must not climb: the effect site is nowhere near it."""
+    policy = TargetControlled(titration=Titration())
+    policy.reset({k: np.full(1, v) for k, v in {"age": 50.0, "weight": 70.0, "height": 170.0, "sex": 0.0}.items()}, 1)
+    began = policy.targets.copy()
+    for k in range(12 * 12):
+        policy.act(seen([70.0], time=k * T, delivered=0.0))
+    assert np.array_equal(policy.targets, began)
+
+
 def test_titration_helps_in_the_loop():
     left, moved = (
         anaesthesia_scores(operations(TargetControlled(titration=t), monitor="clean"), since=15.0)["in_range"].mean()

@@ -21,8 +21,7 @@ class Bench:
     lane = 3
 
     def __init__(self, pump, basal=0.0):
-        self.c, self.a = p.settings(pump, 8, "pump"), np.zeros((p.PUMP_ROWS, 8))
-        self.minute = 0
+        self.c, self.a, self.units = p.insulin_settings(pump, 8), np.zeros((p.PUMP_ROWS, 8)), np.zeros(8)
         self.give = (self.c.ctypes.data, self.a.ctypes.data, self.lane)
         p.insulin_admit(self.give[1], self.lane, basal)
 
@@ -35,9 +34,10 @@ class Bench:
     def run(self, minutes, occluded=False):
         """U that enter in each minute."""
         out = []
+        self.a[p.BLOCKED, self.lane] = occluded
         for _ in range(minutes):
-            out.append(p.insulin_minute(*self.give, self.minute, occluded))
-            self.minute += 1
+            p.insulin_minute(*self.give[:2], self.units.ctypes.data)
+            out.append(self.units[self.lane])
         return np.array(out)
 
 

@@ -1,231 +1,22 @@
-"""The world of an operation: propofol (and remifentanil) by syringe pumps, BIS through a monitor, stimulation, blood
-loss."""  # The compiled functions carry no annotations: Numba infers the types.
+"""The world of an operation: drugs by syringe pumps, BIS through a monitor, stimulation, blood loss."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..pkpd.calls import get, geti, put
 from ..pkpd.errors import DoseloopError
-from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
-from . import core as c
-from .faults import DEPTH, RING, WIDTH, Fault, drifted, fault_rows, keep_first, occluded, report
-from .monitors import (
-    M_RING,
-    Monitor,
-    monitor_admit,
-    monitor_keep,
-    monitor_numbers,
-    monitor_read,
-    pressure_read,
-    ring_ticks,
-)
+from .anaesthesia_loop import SLOTS, anaesthesia_reset, anaesthesia_step
+from .faults import DEPTH, RING, Fault, fault_rows
+from .monitors import M_RING, Monitor, monitor_numbers, ring_ticks
 from .people import People
-from .pumps import (
-    S_GIVEN,
-    S_SAID,
-    SYRINGE_ROWS,
-    SYRINGE_SETTINGS,
-    SyringePump,
-    settings,
-    syringe_admit,
-    syringe_command,
-    syringe_tick,
-)
-from .surgery import POINTS, SURGERY_ROWS, BloodLoss, Surgery, missing_blood, stimulation, surgery_admit
+from .pumps import S_GIVEN, SYRINGE_ROWS, SyringePump, settings
+from .surgery import POINTS, SURGERY_ROWS, BloodLoss, Surgery
 from .world import World, lanes_of
 
 __all__ = ["AnaesthesiaWorld"]
-
-(
-    MONITOR,  # floats, one set for all
-    WATCH,  # the monitor's state
-    WATCH_ROWS,
-    RING_TICKS,
-    MEMORY,  # readings kept for faults
-    PUMP,  # settings, drug after drug
-    SYRINGES,  # state
-    STIMULUS,
-    TABLE,  # the given profile
-    TABLE_POINTS,
-    DEALT,  # random profiles: 1
-    STIMULUS_SETTINGS,  # rows: scale, shift, blood share
-    STIMULUS_NUMBERS,  # floats: random profile's length least and most; blood loss start, duration, replaced
-    DELAY_ROW,  # row of the parameter ``delay``, -1
-    MAP_ROW,  # row of the output ``map``, -1
-    BLEEDS,
-    BLOOD_ROWS,  # parameters that follow the blood volume: their rows
-    BLOOD_COUNT,
-    CENTRAL_ROWS,
-    CENTRAL_COUNT,
-    ROUTE_ROW,  # first row of the routes' rates among the inputs
-    PRESSURES,  # (ticks, patients) true mean arterial pressure
-) = range(c.OWN, c.OWN + 22)
-
-_SLOTS = {
-    name: value
-    for name, value in globals().items()
-    if name.isupper() and isinstance(value, int) and c.OWN <= value < c.OWN + 22 and name not in ("LANES", "POINTS")
-}
-
-
-@jit
-def _true_bis(job, b, lane, t):
-    """BIS of a patient without the monitor (NaN where the model's is not finite), and the offset of the pressure."""
-    bis = get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, c.TRUE) * LANES + lane)
-    offset, pressure = stimulation(c.block(job, STIMULUS, SURGERY_ROWS, b), lane, t)
-    bis += offset
-    return (0.0 if bis < 0.0 else 100.0 if bis > 100.0 else bis), pressure
-
-
-@jit
-def _observe(job, b, lane, count, pressure):
-    """Sample the monitor at tick ``count`` and write what is seen."""
-    i, tick, width = b * LANES + lane, get(geti(job, c.NUMBERS), 0), geti(job, c.BLOCKS) * LANES
-    seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
-    t, ring, many = count * tick, geti(job, RING_TICKS), geti(job, c.FAULTS)
-    watch, f, faults = c.block(job, WATCH, M_RING + ring, b), geti(job, MONITOR), c.block(job, c.FAULT, many * WIDTH, b)
-    drift = drifted(faults, many, lane, t)
-    shown, quality = monitor_read(f, watch, lane, ring, seed, patient, count, tick, drift)
-    shown, stamp = report(faults, many, lane, c.block(job, MEMORY, RING + DEPTH, b), shown, t, tick)
-    mean = math.nan
-    if geti(job, MAP_ROW) >= 0:
-        true = get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, MAP_ROW) * LANES + lane) + pressure
-        mean = pressure_read(f, seed, patient, count, true)
-    c.say(geti(job, c.OUT), width, i, shown, stamp, quality, 0.0, mean, get(geti(job, c.ENDED), i), t)
-
-
-@jit
-def _bleed(job, b, lane, t):
-    """Let volume and clearances follow the blood volume at t."""
-    table, i = geti(job, STIMULUS_NUMBERS), b * LANES + lane
-    share = get(c.block(job, STIMULUS_SETTINGS, 3, b), 2 * LANES + lane)
-    left = 1.0 - missing_blood(t, get(table, 2), get(table, 3), share, get(table, 4))
-    m, who = geti(job, c.ROWS_P), geti(geti(job, c.WHO), i)
-    p, x = c.block(job, c.P, m, b), c.block(job, c.X, geti(job, c.ROWS_X), b)
-    ratio = 1.0
-    for k in range(geti(job, BLOOD_COUNT)):
-        r = geti(geti(job, BLOOD_ROWS), k)
-        fresh = left * get(geti(job, c.LIBRARY_P), who * m + r)
-        ratio = fresh / get(p, r * LANES + lane)
-        put(p, r * LANES + lane, fresh)
-    if ratio < 1.0:  # drug leaves with the blood; what replaces it brings none
-        for k in range(geti(job, CENTRAL_COUNT)):
-            r = geti(geti(job, CENTRAL_ROWS), k)
-            put(x, r * LANES + lane, get(x, r * LANES + lane) * ratio)
-
-
-@jit
-def anaesthesia_step(job, first, last):
-    """Move blocks by one control interval."""
-    tick, ticks, actions = get(geti(job, c.NUMBERS), 0), geti(job, c.TICKS), geti(job, c.ACTIONS)
-    ring, every = geti(job, RING_TICKS), np.int64(max(1.0, math.floor(1.0 / tick + 0.5)))
-    width, count, map_row, rate_row = (
-        geti(job, c.BLOCKS) * LANES,
-        geti(job, c.FAULTS),
-        geti(job, MAP_ROW),
-        geti(job, ROUTE_ROW),
-    )
-    clock, truth, out, bleeds = geti(job, c.CLOCK), geti(job, c.TRUTH), geti(job, c.OUT), geti(job, BLEEDS)
-    for b in range(first, last):
-        pump, syringes = (
-            c.block(job, PUMP, SYRINGE_SETTINGS * actions, b),
-            c.block(job, SYRINGES, SYRINGE_ROWS * actions, b),
-        )
-        u, watch = c.block(job, c.U, geti(job, c.ROWS_U), b), c.block(job, WATCH, M_RING + ring, b)
-        y, faults = c.block(job, c.Y, geti(job, c.ROWS_Y), b), c.block(job, c.FAULT, count * WIDTH, b)
-        action = geti(job, c.ACTION) + b * c.LINE * actions
-        for j in range(ticks):
-            for lane in range(LANES):
-                at = np.int64(get(clock, b * LANES + lane))
-                for d in range(actions):
-                    s, a = pump + d * SYRINGE_SETTINGS * c.LINE, syringes + d * SYRINGE_ROWS * c.LINE
-                    if j == 0:
-                        syringe_command(s, a, lane, get(action, lane * actions + d))
-                    blocked = count > 0 and occluded(faults, count, lane, np.float64(d), at * tick)
-                    put(u, (rate_row + d) * LANES + lane, syringe_tick(s, a, lane, tick, blocked) / tick)
-            if bleeds > 0:
-                for lane in range(LANES):
-                    at = np.int64(get(clock, b * LANES + lane))
-                    if at % every == 0:
-                        _bleed(job, b, lane, at * tick)
-                c.propagate(job, b)
-            c.advance(job, b)
-            for lane in range(LANES):
-                i = b * LANES + lane
-                at = np.int64(get(clock, i)) + 1
-                put(clock, i, np.float64(at))
-                bis, pressure = _true_bis(job, b, lane, at * tick)
-                if not math.isfinite(bis):
-                    put(geti(job, c.ENDED), i, np.float64(c.NOT_FINITE))
-                    bis = 0.0
-                put(truth, j * width + i, bis)
-                if map_row >= 0:
-                    put(geti(job, PRESSURES), j * width + i, get(y, map_row * LANES + lane) + pressure)
-                monitor_keep(watch, lane, ring, at, bis)
-                _observe(job, b, lane, at, pressure)
-        for lane in range(LANES):
-            for d in range(actions):
-                said = get(syringes, (d * SYRINGE_ROWS + S_SAID) * LANES + lane)
-                put(out, (c.O_DELIVERED + d) * width + b * LANES + lane, said / (ticks * tick))
-
-
-@jit
-def anaesthesia_reset(job, first, last):
-    """Admit the patients of the mask: everything as at the start of their operation, and what is seen then."""
-    actions, ring = geti(job, c.ACTIONS), geti(job, RING_TICKS)
-    width = geti(job, c.BLOCKS) * LANES
-    for b in range(first, last):
-        pump, syringes = (
-            c.block(job, PUMP, SYRINGE_SETTINGS * actions, b),
-            c.block(job, SYRINGES, SYRINGE_ROWS * actions, b),
-        )
-        watch, stimulus = c.block(job, WATCH, M_RING + ring, b), c.block(job, STIMULUS, SURGERY_ROWS, b)
-        fresh = False
-        for lane in range(LANES):
-            if geti(geti(job, c.MASK), b * LANES + lane):
-                c.admit(job, b, lane)
-                fresh = True
-        if not fresh:
-            continue
-        c.propagate(job, b)
-        c.outputs_of(job, b)
-        table = geti(job, STIMULUS_NUMBERS)
-        for lane in range(LANES):
-            i = b * LANES + lane
-            if geti(geti(job, c.MASK), i) == 0:
-                continue
-            seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
-            how = c.block(job, STIMULUS_SETTINGS, 3, b)
-            surgery_admit(
-                geti(job, TABLE),
-                geti(job, TABLE_POINTS),
-                stimulus,
-                lane,
-                get(how, lane),
-                get(how, LANES + lane),
-                geti(job, DEALT),
-                get(table, 0),
-                get(table, 1),
-                seed,
-                patient,
-            )
-            for d in range(actions):
-                s, a = pump + d * SYRINGE_SETTINGS * c.LINE, syringes + d * SYRINGE_ROWS * c.LINE
-                syringe_admit(s, a, lane)
-            own = 0.0
-            if geti(job, DELAY_ROW) >= 0:
-                own = get(c.block(job, c.P, geti(job, c.ROWS_P), b), geti(job, DELAY_ROW) * LANES + lane)
-            bis, pressure = _true_bis(job, b, lane, 0.0)
-            monitor_admit(geti(job, MONITOR), watch, lane, ring, seed, patient, own, bis)
-            keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, bis)
-            _observe(job, b, lane, 0, pressure)
-            for d in range(actions):
-                put(geti(job, c.OUT), (c.O_DELIVERED + d) * width + i, 0.0)
 
 
 class AnaesthesiaWorld(World):
@@ -277,7 +68,7 @@ class AnaesthesiaWorld(World):
             sensed="bis",
             keep=keep,
             threads=threads,
-            slots=_SLOTS,
+            slots=SLOTS,
         )
         n = self.n
         if len(cut.points) > POINTS:

@@ -1,237 +1,25 @@
 """The world of a person with type 1 diabetes: insulin by a pump, a glucose sensor, meals, life."""
-# The compiled functions carry no annotations: Numba infers the types.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..pkpd.calls import get, geti, put
 from ..pkpd.errors import DoseloopError
-from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
-from . import core as c
-from .faults import DEPTH, RING, UNANNOUNCED, WIDTH, Fault, drifted, fault_rows, keep_first, occluded, report, under
-from .life import LIFE_ROWS, SETTINGS, Life, life_admit, needs
-from .meal import PAUSE, SIMGLUCOSE, eat, stomach_rows
-from .meals import EATEN, LAST, LIST, NEXT, PLANNED, START, Meals, bite, meal_numbers, meals_admit, word
+from .faults import DEPTH, RING, Fault, fault_rows
+from .glucose_loop import SLOTS, glucose_reset, glucose_step
+from .life import LIFE_ROWS, Life
+from .meal import PAUSE, SIMGLUCOSE, stomach_rows
+from .meals import LIST, Meals, meal_numbers
 from .people import People
-from .pumps import (
-    GIVEN,
-    PUMP_ROWS,
-    SAID_BASAL,
-    SAID_BOLUS,
-    InsulinPump,
-    insulin_admit,
-    insulin_command,
-    insulin_minute,
-    settings,
-)
-from .sensors import CGM, CGM_ROWS, cgm_admit, cgm_numbers, cgm_sample
+from .pumps import GIVEN, PUMP_ROWS, InsulinPump, insulin_settings
+from .sensors import CGM, CGM_ROWS, cgm_numbers
 from .world import World, lanes_of
 
 __all__ = ["GlucoseWorld"]
-
-PUMP_SETTINGS = 9
-
-(
-    SENSOR,  # floats, one set for all
-    WORN,  # the sensor's state
-    EVERY,  # minutes between samples
-    MEMORY,  # readings kept for faults
-    PUMP,
-    PUMPING,
-    SCENARIO,  # floats
-    PLACES,
-    MEALS_GIVEN,
-    EATING,
-    LIVES,
-    LIVES_NUMBERS,
-    LIVING,
-    CHANGES,
-    PERSON,  # (people, 2): weight, basal rate that runs at admission
-    MIDNIGHT,  # (patients,) minutes from the midnight before to admission
-    CARBS_ROW,  # rows among the model's inputs
-    MEAL_ROW,  # -1: the model does not read it
-    SENSITIVITY_ROW,
-    DAWN_ROW,
-    RATE_ROW,
-    STOMACH,  # rows of states that hold the stomach's content
-    STOMACH_COUNT,
-    PAUSES,  # float: minutes without food that end a meal
-    SHOWN,  # the newest reading, its time stamp: (2, patients)
-    EATS,  # (ticks, patients) carbohydrate eaten, g
-    INFUSED,  # (ticks, patients) insulin that entered, U
-) = range(c.OWN, c.OWN + 27)
-
-_SLOTS = {
-    name: value
-    for name, value in globals().items()
-    if name.isupper() and isinstance(value, int) and c.OWN <= value < c.OWN + 27 and globals().get(name) is value
-}
-LOWEST, HIGHEST = 10.0, 600.0  # mg/dL: a run ends outside (the usual benchmark's limits)
-
-
-@jit
-def _sample(job, b, lane, minute):
-    """Read the sensor at ``minute`` and keep what arrives as the newest reading."""
-    width = geti(job, c.BLOCKS) * LANES
-    i, key, count = b * LANES + lane, geti(job, c.KEY), geti(job, c.FAULTS)
-    faults = c.block(job, c.FAULT, count * WIDTH, b)
-    value = cgm_sample(
-        geti(job, SENSOR),
-        c.block(job, WORN, CGM_ROWS, b),
-        lane,
-        geti(key, i),
-        geti(key, width + i),
-        minute,
-        minute + get(geti(job, MIDNIGHT), i),
-        get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, c.SENSED) * LANES + lane),
-        drifted(faults, count, lane, minute),
-    )
-    memory = c.block(job, MEMORY, RING + DEPTH, b)
-    value, stamp = report(faults, count, lane, memory, value, minute, np.float64(geti(job, EVERY)))
-    put(geti(job, SHOWN), i, value)
-    put(geti(job, SHOWN), width + i, stamp)
-
-
-@jit
-def _tell(job, b, lane, minute):
-    """Write what is seen at ``minute``; a reading is told once."""
-    places, width, i = geti(job, PLACES), geti(job, c.BLOCKS) * LANES, b * LANES + lane
-    eating = c.block(job, EATING, LIST + 4 * places, b)
-    heard = word(eating, lane, places, minute + get(geti(job, MIDNIGHT), i))
-    if heard > 0:
-        count = geti(job, c.FAULTS)
-        hit, _, _ = under(c.block(job, c.FAULT, count * WIDTH, b), count, lane, UNANNOUNCED, minute)
-        heard = 0.0 if hit else heard
-    shown = geti(job, SHOWN)
-    ended = get(geti(job, c.ENDED), i)
-    c.say(geti(job, c.OUT), width, i, get(shown, i), get(shown, width + i), 100.0, heard, math.nan, ended, minute)
-    put(shown, i, math.nan)
-    put(shown, width + i, math.nan)
-
-
-@jit
-def _meal(job, b, lane, now, carbs):
-    """A minute with food: the model's ``meal`` input."""
-    x, eating, grams = (
-        c.block(job, c.X, geti(job, c.ROWS_X), b),
-        c.block(job, EATING, LIST + 4 * geti(job, PLACES), b),
-        0.0,
-    )
-    for k in range(geti(job, STOMACH_COUNT)):
-        grams += get(x, geti(geti(job, STOMACH), k) * LANES + lane) / 1000.0
-    start, eaten, _ = eat(
-        get(eating, START * LANES + lane),
-        get(eating, EATEN * LANES + lane),
-        now - get(eating, LAST * LANES + lane),
-        carbs,
-        grams,
-        1.0,
-        get(geti(job, PAUSES), 0),
-    )
-    put(eating, START * LANES + lane, start)
-    put(eating, EATEN * LANES + lane, eaten)
-    put(eating, LAST * LANES + lane, now + 1.0)
-    put(c.block(job, c.U, geti(job, c.ROWS_U), b), geti(job, MEAL_ROW) * LANES + lane, start + eaten)
-
-
-@jit
-def glucose_step(job, first, last):
-    """Move blocks by one control interval."""
-    ticks, every, width = geti(job, c.TICKS), geti(job, EVERY), geti(job, c.BLOCKS) * LANES
-    clock, ends, key, midnight = geti(job, c.CLOCK), geti(job, c.ENDED), geti(job, c.KEY), geti(job, MIDNIGHT)
-    truth, eats, infused, out = geti(job, c.TRUTH), geti(job, EATS), geti(job, INFUSED), geti(job, c.OUT)
-    carbs_row, meal_row, rate_row = geti(job, CARBS_ROW), geti(job, MEAL_ROW), geti(job, RATE_ROW)
-    factor_row, dawn_row, changes = geti(job, SENSITIVITY_ROW), geti(job, DAWN_ROW), geti(job, CHANGES)
-    scenario, places, true_row, count = geti(job, SCENARIO), geti(job, PLACES), geti(job, c.TRUE), geti(job, c.FAULTS)
-    person, who, life = geti(job, PERSON), geti(job, c.WHO), geti(job, LIVES_NUMBERS)
-    for b in range(first, last):
-        pump, pumping = c.block(job, PUMP, PUMP_SETTINGS, b), c.block(job, PUMPING, PUMP_ROWS, b)
-        u, y = c.block(job, c.U, geti(job, c.ROWS_U), b), c.block(job, c.Y, geti(job, c.ROWS_Y), b)
-        eating, faults = c.block(job, EATING, LIST + 4 * places, b), c.block(job, c.FAULT, count * WIDTH, b)
-        lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
-        action = geti(job, c.ACTION) + 16 * LANES * b
-        for lane in range(LANES):
-            insulin_command(pump, pumping, lane, get(action, 2 * lane), get(action, 2 * lane + 1))
-        for j in range(ticks):
-            for lane in range(LANES):
-                i = b * LANES + lane
-                minute = get(clock, i)
-                now, carbs = minute + get(midnight, i), 0.0
-                if now >= get(eating, NEXT * LANES + lane) or get(eating, PLANNED * LANES + lane) > 0:
-                    weight = get(person, 2 * geti(who, i))
-                    carbs = bite(scenario, eating, lane, places, now, weight, geti(key, i), geti(key, width + i))
-                    if carbs > 0 and meal_row >= 0:
-                        _meal(job, b, lane, now, carbs)
-                put(u, carbs_row * LANES + lane, carbs)
-                put(eats, j * width + i, carbs)
-                blocked = count > 0 and occluded(faults, count, lane, 0.0, minute)
-                units = insulin_minute(pump, pumping, lane, np.int64(minute), blocked)
-                put(u, rate_row * LANES + lane, units)
-                put(infused, j * width + i, units)
-                if changes > 0 and np.int64(minute) % 5 == 0:
-                    factor, dawn = needs(lives, life, living, lane, now, geti(key, i), geti(key, width + i))
-                    put(u, factor_row * LANES + lane, factor)
-                    put(u, dawn_row * LANES + lane, dawn)
-            c.advance(job, b)
-            for lane in range(LANES):
-                i = b * LANES + lane
-                minute, ended = get(clock, i) + 1.0, get(ends, i)
-                put(clock, i, minute)
-                true = get(y, true_row * LANES + lane)
-                if ended > 0 or not (LOWEST <= true <= HIGHEST):
-                    if ended == 0:
-                        ended = np.float64(c.LOW if true < LOWEST else c.HIGH if true > HIGHEST else c.NOT_FINITE)
-                        put(ends, i, ended)
-                    true = LOWEST - 1 if ended == c.LOW else HIGHEST + 1
-                put(truth, j * width + i, true)
-                if np.int64(minute) % every == 0:
-                    _sample(job, b, lane, minute)
-        for lane in range(LANES):
-            i = b * LANES + lane
-            _tell(job, b, lane, get(clock, i))
-            put(out, c.O_DELIVERED * width + i, get(pumping, SAID_BASAL * LANES + lane) * 60.0 / ticks)
-            put(out, (c.O_DELIVERED + 1) * width + i, get(pumping, SAID_BOLUS * LANES + lane))
-
-
-@jit
-def glucose_reset(job, first, last):
-    """Admit the patients of the mask: steady on their basal rate, sensor and pump fresh, today's meals to come."""
-    width, places, factor_row = geti(job, c.BLOCKS) * LANES, geti(job, PLACES), geti(job, SENSITIVITY_ROW)
-    for b in range(first, last):
-        fresh = False
-        for lane in range(LANES):
-            if geti(geti(job, c.MASK), b * LANES + lane):
-                c.admit(job, b, lane)
-                fresh = True
-        if not fresh:
-            continue
-        c.propagate(job, b)
-        c.outputs_of(job, b)
-        eating, given = c.block(job, EATING, LIST + 4 * places, b), c.block(job, MEALS_GIVEN, 4 * places, b)
-        u = c.block(job, c.U, geti(job, c.ROWS_U), b)
-        for lane in range(LANES):
-            i = b * LANES + lane
-            if geti(geti(job, c.MASK), i) == 0:
-                continue
-            seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
-            now, person = get(geti(job, MIDNIGHT), i), geti(job, PERSON) + 16 * geti(geti(job, c.WHO), i)
-            meals_admit(geti(job, SCENARIO), given, eating, lane, places, now, get(person, 0), seed, patient)
-            insulin_admit(c.block(job, PUMPING, PUMP_ROWS, b), lane, get(person, 1))
-            lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
-            life_admit(lives, geti(job, LIVES_NUMBERS), living, lane, now, seed, patient)
-            put(u, factor_row * LANES + lane, 1.0)
-            cgm_admit(geti(job, SENSOR), c.block(job, WORN, CGM_ROWS, b), lane, seed, patient)
-            keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, math.nan)
-            _sample(job, b, lane, 0.0)
-            _tell(job, b, lane, 0.0)
-            for d in range(2):
-                put(geti(job, c.OUT), (c.O_DELIVERED + d) * width + i, 0.0)
 
 
 class GlucoseWorld(World):
@@ -297,14 +85,14 @@ class GlucoseWorld(World):
             sensed="sensor",
             keep=keep,
             threads=threads,
-            slots=_SLOTS,
+            slots=SLOTS,
         )
         n, B, width = self.n, self.blocks, self.blocks * LANES
         most, table = fault_rows(faults, n)
         stomach = stomach_rows(model)
         self._fixed |= {
             "SENSOR": cgm_numbers(worn),
-            "PUMP": settings(device, n, "insulin pump"),
+            "PUMP": insulin_settings(device, n),
             "SCENARIO": meal_numbers(scenario),
             "MEALS_GIVEN": scenario.given_rows(n),
             "LIVES": lives.settings(n),
@@ -325,7 +113,7 @@ class GlucoseWorld(World):
             "PUMPING": np.zeros((B, PUMP_ROWS, LANES)),
             "EATING": np.zeros((B, LIST + 4 * scenario.places, LANES)),
             "LIVING": np.zeros((B, LIFE_ROWS, LANES)),
-            "SHOWN": np.full((2, width), np.nan),
+            "SHOWN": np.full((3, width), np.nan),
         }
         inputs = model.names("inputs")
         self._sizes |= {

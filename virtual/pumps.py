@@ -24,7 +24,7 @@ from ..pkpd.lanes import LANES
 
 __all__ = ["InsulinPump", "SyringePump"]
 
-HOUR = 13  # buckets of 5 min: any 60 min lie within 13 of them
+HOUR = 13  # buckets of 5 min (the last one filling): any 60 min lie within 13 of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,9 @@ def settings(device: Any, n: int, what: str) -> np.ndarray:
 
 # insulin ------------------------------------------------------------------------------------------------------------
 
-# rows of the settings, as InsulinPump declares them
-BASAL_STEP, BOLUS_STEP, PULSE, MAX_BASAL, MAX_BOLUS, HOURLY, BOLUS_RATE, LATENCY, ALARM = range(9)
+# rows of the settings, as InsulinPump declares them, then the bolus rate in whole pulses
+BASAL_STEP, BOLUS_STEP, PULSE, MAX_BASAL, MAX_BOLUS, HOURLY, BOLUS_RATE, LATENCY, ALARM, BOLUS_PULSES = range(10)
+INSULIN_SETTINGS = 10
 # rows of the state
 (
     RATE,  # U/h, in effect
@@ -147,15 +148,29 @@ BASAL_STEP, BOLUS_STEP, PULSE, MAX_BASAL, MAX_BOLUS, HOURLY, BOLUS_RATE, LATENCY
     GIVEN,  # U into the patient, since admission
     SAID_BASAL,  # U confirmed over this control interval
     SAID_BOLUS,
+    BLOCKED,  # 1 where the line is blocked
+    HOURS,  # U pushed in the buckets, and in the one that is filling
+    FILLING,
+    AGE,  # minutes it has been filling
+    PLACE,  # which is the oldest bucket
     BUCKETS,
-) = range(12)
-PUMP_ROWS = BUCKETS + HOUR
+) = range(17)
+PUMP_ROWS = BUCKETS + HOUR - 1
+
+
+def insulin_settings(pump: InsulinPump, n: int) -> np.ndarray:
+    """An insulin pump's numbers as (blocks, INSULIN_SETTINGS, 8)."""
+    rows = settings(pump, n, "insulin pump")
+    pulse, rate = rows[:, PULSE], rows[:, BOLUS_RATE]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.where(pulse > 0, pulse * np.floor(rate / pulse + 1e-9), rate)
+    return np.concatenate([rows, whole[:, None]], axis=1)
 
 
 @jit
 def _down(amount, step):
     """Rounded down to a multiple; a billionth over counts as reached."""
-    return amount if step <= 0 else step * math.floor(amount / step + 1e-9)
+    return step * np.floor(amount / step + 1e-9) if step > 0.0 else amount
 
 
 @jit
@@ -180,62 +195,56 @@ def insulin_command(c, a, lane, basal, bolus):
 
 
 @jit
-def _room(c, a, lane, minute):
-    """U that the hourly limit still allows."""
-    limit = get(c, HOURLY * LANES + lane)
-    if limit == math.inf:
-        return limit
-    at = BUCKETS + (minute // 5) % HOUR
-    if minute % 5 == 0:
-        put(a, at * LANES + lane, 0.0)
+def _turn(a, lane):
+    """After five minutes the bucket that was filling takes the place of the oldest."""
+    place = np.int64(get(a, PLACE * LANES + lane))
+    put(a, (BUCKETS + place) * LANES + lane, get(a, FILLING * LANES + lane))
+    put(a, PLACE * LANES + lane, np.float64((place + 1) % (HOUR - 1)))
+    put(a, FILLING * LANES + lane, 0.0)
+    put(a, AGE * LANES + lane, 0.0)
     total = 0.0
-    for r in range(BUCKETS, BUCKETS + HOUR):
+    for r in range(BUCKETS, PUMP_ROWS):
         total += get(a, r * LANES + lane)
-    return max(0.0, limit - total)
+    put(a, HOURS * LANES + lane, total)
 
 
 @jit
-def insulin_minute(c, a, lane, minute, occluded):
-    """Run the pump for the minute that begins at ``minute`` (a whole number): U that enter the patient."""
-    wait = get(a, WAIT * LANES + lane)
-    if wait <= 0:
-        put(a, RATE * LANES + lane, get(a, NEXT_RATE * LANES + lane))
-        put(a, QUEUE * LANES + lane, get(a, QUEUE * LANES + lane) + get(a, NEXT_BOLUS * LANES + lane))
-        put(a, NEXT_BOLUS * LANES + lane, 0.0)
-    else:
-        put(a, WAIT * LANES + lane, wait - 1)
-    pulse = get(c, PULSE * LANES + lane)
-    due = get(a, CARRY * LANES + lane) + get(a, RATE * LANES + lane) / 60.0
-    basal = _down(due, pulse)
-    put(a, CARRY * LANES + lane, max(0.0, due - basal))
-    queue = get(a, QUEUE * LANES + lane)
-    bolus = 0.0
-    if queue > 0:
-        rate = get(c, BOLUS_RATE * LANES + lane)
-        bolus = queue if queue <= rate else _down(rate, pulse)
+def insulin_minute(c, a, units):
+    """Run the pumps of a block for a minute; the U that enter each patient go to the 8 numbers at ``units``."""
+    for lane in range(LANES):
+        if get(a, AGE * LANES + lane) >= 5.0:
+            _turn(a, lane)
+    for lane in range(LANES):  # no branches: LLVM does the lanes four at a time
+        wait = get(a, WAIT * LANES + lane)
+        fresh, waiting = get(a, NEXT_BOLUS * LANES + lane), wait > 0.0
+        rate = get(a, RATE * LANES + lane) if waiting else get(a, NEXT_RATE * LANES + lane)
+        queue = get(a, QUEUE * LANES + lane) + (0.0 if waiting else fresh)
+        put(a, RATE * LANES + lane, rate)
+        put(a, NEXT_BOLUS * LANES + lane, fresh if waiting else 0.0)
+        put(a, WAIT * LANES + lane, wait - 1.0 if waiting else wait)
+        due = get(a, CARRY * LANES + lane) + rate / 60.0
+        basal = _down(due, get(c, PULSE * LANES + lane))
+        put(a, CARRY * LANES + lane, max(0.0, due - basal))
+        bolus = queue if queue <= get(c, BOLUS_RATE * LANES + lane) else get(c, BOLUS_PULSES * LANES + lane)
         put(a, QUEUE * LANES + lane, queue - bolus)
-    held = get(a, HELD * LANES + lane)
-    if occluded and held >= get(c, ALARM * LANES + lane):  # the pump has noticed and stands still
-        put(a, CUT * LANES + lane, get(a, CUT * LANES + lane) + basal + bolus)
-        return 0.0
-    wanted = basal + bolus
-    room = _room(c, a, lane, minute)
-    if wanted > room:
+        held, blocked = get(a, HELD * LANES + lane), get(a, BLOCKED * LANES + lane) > 0.0
+        room = max(0.0, get(c, HOURLY * LANES + lane) - get(a, HOURS * LANES + lane))
+        # a pump that has noticed the blocked line stands still
+        room = 0.0 if blocked and held >= get(c, ALARM * LANES + lane) else room
+        wanted = basal + bolus
         bolus = min(bolus, room)
         basal = min(basal, room - bolus)
-        put(a, CUT * LANES + lane, get(a, CUT * LANES + lane) + wanted - basal - bolus)
-    pushed = basal + bolus
-    if room < math.inf:
-        at = (BUCKETS + (minute // 5) % HOUR) * LANES + lane
-        put(a, at, get(a, at) + pushed)
-    put(a, SAID_BASAL * LANES + lane, get(a, SAID_BASAL * LANES + lane) + basal)
-    put(a, SAID_BOLUS * LANES + lane, get(a, SAID_BOLUS * LANES + lane) + bolus)
-    if occluded:
-        put(a, HELD * LANES + lane, held + pushed)
-        return 0.0
-    put(a, HELD * LANES + lane, 0.0)
-    put(a, GIVEN * LANES + lane, get(a, GIVEN * LANES + lane) + pushed + held)
-    return pushed + held
+        pushed = basal + bolus
+        put(a, CUT * LANES + lane, get(a, CUT * LANES + lane) + (wanted - pushed))
+        put(a, HOURS * LANES + lane, get(a, HOURS * LANES + lane) + pushed)
+        put(a, FILLING * LANES + lane, get(a, FILLING * LANES + lane) + pushed)
+        put(a, AGE * LANES + lane, get(a, AGE * LANES + lane) + 1.0)
+        put(a, SAID_BASAL * LANES + lane, get(a, SAID_BASAL * LANES + lane) + basal)
+        put(a, SAID_BOLUS * LANES + lane, get(a, SAID_BOLUS * LANES + lane) + bolus)
+        enters = 0.0 if blocked else pushed + held
+        put(a, HELD * LANES + lane, held + pushed if blocked else 0.0)
+        put(a, GIVEN * LANES + lane, get(a, GIVEN * LANES + lane) + enters)
+        put(units, lane, enters)
 
 
 # syringes -----------------------------------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def cgm_numbers(s: CGM) -> np.ndarray:
 
 # rows of the state
 A0, A1, A2, B0, B1, B2, PHI1, PHI2, SD, V1, V2, C1, C2, BORN, DIES, NUMBER, COUNT = range(17)
-GAPPED, DEPTH, NIGHT, FROM, UNTIL, DEEP, E_LAST, POSITION, WINDOW, KNOT = range(17, 27)
+GAPPED, DEPTH, NIGHT, FROM, UNTIL, DEEP, E_LAST, POSITION, WINDOW, DUE, KNOT = range(17, 28)
 CGM_ROWS = KNOT + KNOTS
 
 
@@ -336,6 +336,7 @@ def cgm_sample(f, a, lane, seed, patient, t, day, true, drift):
     """
     count = np.int64(get(a, COUNT * LANES + lane))
     put(a, COUNT * LANES + lane, count + 1.0)
+    put(a, DUE * LANES + lane, t + get(f, F_INTERVAL))
     if t >= get(a, DIES * LANES + lane):
         _insert(f, a, lane, seed, patient, t, 0.0)
     value, kind = true + drift, get(f, F_ERROR)

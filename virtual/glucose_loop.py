@@ -1,0 +1,284 @@
+"""The compiled loop of a glucose world: one control interval of a block, minute by minute.
+
+Slots of the job beyond `virtual.core`'s stand first. What all 8 patients need is written as loops over the lanes
+without branches, what few of them need in a given minute (a bite, a sample) one by one.
+"""
+# The compiled functions carry no annotations: Numba infers the types.
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..pkpd.calls import get, geti, put
+from ..pkpd.jit import jit
+from ..pkpd.lanes import LANES
+from . import core as c
+from .faults import DEPTH, RING, UNANNOUNCED, WIDTH, drifted, keep_first, occluded, report, under
+from .life import LIFE_ROWS, SETTINGS, life_admit, needs
+from .meal import eat
+from .meals import EATEN, LAST, LIST, NEXT, NEXT_WORD, PLANNED, START, bite, meals_admit, word
+from .pumps import (
+    BLOCKED,
+    INSULIN_SETTINGS,
+    PUMP_ROWS,
+    SAID_BASAL,
+    SAID_BOLUS,
+    insulin_admit,
+    insulin_command,
+    insulin_minute,
+)
+from .sensors import CGM_ROWS, DUE, cgm_admit, cgm_sample
+
+__all__ = ["SLOTS", "glucose_reset", "glucose_step"]
+
+(
+    SENSOR,  # floats, one set for all
+    WORN,  # the sensor's state
+    EVERY,  # minutes between samples
+    MEMORY,  # readings kept for faults
+    PUMP,
+    PUMPING,
+    SCENARIO,  # floats
+    PLACES,
+    MEALS_GIVEN,
+    EATING,
+    LIVES,
+    LIVES_NUMBERS,
+    LIVING,
+    CHANGES,
+    PERSON,  # (people, 2): weight, basal rate that runs at admission
+    MIDNIGHT,  # (patients,) minutes from the midnight before to admission
+    CARBS_ROW,  # rows among the model's inputs
+    MEAL_ROW,  # -1: the model does not read it
+    SENSITIVITY_ROW,
+    DAWN_ROW,
+    RATE_ROW,
+    STOMACH,  # rows of states that hold the stomach's content
+    STOMACH_COUNT,
+    PAUSES,  # float: minutes without food that end a meal
+    SHOWN,  # since the last decision: the newest reading, its time stamp, what was said of meals: (3, patients)
+    EATS,  # (ticks, patients) carbohydrate eaten, g
+    INFUSED,  # (ticks, patients) insulin that entered, U
+) = range(c.OWN, c.OWN + 27)
+
+# (constants of other modules that fall into the range are in it too; nobody looks them up)
+SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 27}
+LOWEST, HIGHEST = 10.0, 600.0  # mg/dL: a run ends outside (the usual benchmark's limits)
+
+
+@jit
+def _sample(job, b, lane, minute):
+    """Read the sensor at ``minute`` and keep what arrives as the newest reading."""
+    width = geti(job, c.BLOCKS) * LANES
+    i, key, count = b * LANES + lane, geti(job, c.KEY), geti(job, c.FAULTS)
+    faults = c.block(job, c.FAULT, count * WIDTH, b)
+    value = cgm_sample(
+        geti(job, SENSOR),
+        c.block(job, WORN, CGM_ROWS, b),
+        lane,
+        geti(key, i),
+        geti(key, width + i),
+        minute,
+        minute + get(geti(job, MIDNIGHT), i),
+        get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, c.SENSED) * LANES + lane),
+        drifted(faults, count, lane, minute),
+    )
+    memory = c.block(job, MEMORY, RING + DEPTH, b)
+    value, stamp = report(faults, count, lane, memory, value, minute, np.float64(geti(job, EVERY)))
+    put(geti(job, SHOWN), i, value)
+    put(geti(job, SHOWN), width + i, stamp)
+
+
+@jit
+def _hear(job, b, lane, minute):
+    """Keep what is said of meals by ``minute``."""
+    places, i = geti(job, PLACES), b * LANES + lane
+    eating = c.block(job, EATING, LIST + 4 * places, b)
+    if minute + get(geti(job, MIDNIGHT), i) >= get(eating, NEXT_WORD * LANES + lane):
+        grams = word(eating, lane, places, minute + get(geti(job, MIDNIGHT), i))
+        count = geti(job, c.FAULTS)
+        hit, _, _ = under(c.block(job, c.FAULT, count * WIDTH, b), count, lane, UNANNOUNCED, minute)
+        put(geti(job, SHOWN), 2 * geti(job, c.BLOCKS) * LANES + i, 0.0 if hit else grams)
+
+
+@jit
+def _forget(job, b, lane):
+    """Nothing has been seen or heard yet."""
+    width, shown = geti(job, c.BLOCKS) * LANES, geti(job, SHOWN) + 8 * (b * LANES + lane)
+    put(shown, 0, math.nan)
+    put(shown, width, math.nan)
+    put(shown, 2 * width, 0.0)
+
+
+@jit
+def _tell(job, b):
+    """Write what is seen of a block now."""
+    width, first = geti(job, c.BLOCKS) * LANES, b * LANES
+    out, shown, pumping = (
+        geti(job, c.OUT) + 8 * first,
+        geti(job, SHOWN) + 8 * first,
+        c.block(job, PUMPING, PUMP_ROWS, b),
+    )
+    clock, ends, hours = geti(job, c.CLOCK) + 8 * first, geti(job, c.ENDED) + 8 * first, geti(job, c.TICKS) / 60.0
+    for lane in range(LANES):
+        put(out, c.O_READING * width + lane, get(shown, lane))
+        put(out, c.O_STAMP * width + lane, get(shown, width + lane))
+        put(out, c.O_QUALITY * width + lane, 100.0)
+        put(out, c.O_ANNOUNCED * width + lane, get(shown, 2 * width + lane))
+        put(out, c.O_PRESSURE * width + lane, math.nan)
+        put(out, c.O_ENDED * width + lane, get(ends, lane))
+        put(out, c.O_CLOCK * width + lane, get(clock, lane))
+        put(out, c.O_DELIVERED * width + lane, get(pumping, SAID_BASAL * LANES + lane) / hours)
+        put(out, (c.O_DELIVERED + 1) * width + lane, get(pumping, SAID_BOLUS * LANES + lane))
+
+
+@jit
+def _meal(job, b, lane, now, carbs):
+    """A minute with food: the model's ``meal`` input."""
+    x, eating, grams = (
+        c.block(job, c.X, geti(job, c.ROWS_X), b),
+        c.block(job, EATING, LIST + 4 * geti(job, PLACES), b),
+        0.0,
+    )
+    for k in range(geti(job, STOMACH_COUNT)):
+        grams += get(x, geti(geti(job, STOMACH), k) * LANES + lane) / 1000.0
+    start, eaten, _ = eat(
+        get(eating, START * LANES + lane),
+        get(eating, EATEN * LANES + lane),
+        now - get(eating, LAST * LANES + lane),
+        carbs,
+        grams,
+        1.0,
+        get(geti(job, PAUSES), 0),
+    )
+    put(eating, START * LANES + lane, start)
+    put(eating, EATEN * LANES + lane, eaten)
+    put(eating, LAST * LANES + lane, now + 1.0)
+    put(c.block(job, c.U, geti(job, c.ROWS_U), b), geti(job, MEAL_ROW) * LANES + lane, start + eaten)
+
+
+@jit
+def _inputs(job, b, j):
+    """Everything that enters a block in the minute that begins: meals, insulin, life."""
+    width, first, places = geti(job, c.BLOCKS) * LANES, b * LANES, geti(job, PLACES)
+    clock, midnight = geti(job, c.CLOCK) + 8 * first, geti(job, MIDNIGHT) + 8 * first
+    u, eating = c.block(job, c.U, geti(job, c.ROWS_U), b), c.block(job, EATING, LIST + 4 * places, b)
+    carbs, units = u + geti(job, CARBS_ROW) * c.LINE, u + geti(job, RATE_ROW) * c.LINE
+    pumping, count, key = c.block(job, PUMPING, PUMP_ROWS, b), geti(job, c.FAULTS), geti(job, c.KEY)
+    eats, infused = geti(job, EATS) + 8 * (j * width + first), geti(job, INFUSED) + 8 * (j * width + first)
+    hungry = 0
+    for lane in range(LANES):
+        put(carbs, lane, 0.0)
+        now = get(clock, lane) + get(midnight, lane)
+        hungry |= (now >= get(eating, NEXT * LANES + lane)) | (get(eating, PLANNED * LANES + lane) > 0.0)
+    if hungry:
+        for lane in range(LANES):
+            i, now = first + lane, get(clock, lane) + get(midnight, lane)
+            if now >= get(eating, NEXT * LANES + lane) or get(eating, PLANNED * LANES + lane) > 0.0:
+                weight = get(geti(job, PERSON), 2 * geti(geti(job, c.WHO), i))
+                seed, patient = geti(key, i), geti(key, width + i)
+                eaten = bite(geti(job, SCENARIO), eating, lane, places, now, weight, seed, patient)
+                put(carbs, lane, eaten)
+                if eaten > 0 and geti(job, MEAL_ROW) >= 0:
+                    _meal(job, b, lane, now, eaten)
+    if count > 0:
+        faults = c.block(job, c.FAULT, count * WIDTH, b)
+        for lane in range(LANES):
+            put(pumping, BLOCKED * LANES + lane, 1.0 if occluded(faults, count, lane, 0.0, get(clock, lane)) else 0.0)
+    insulin_minute(c.block(job, PUMP, INSULIN_SETTINGS, b), pumping, units)
+    for lane in range(LANES):
+        put(eats, lane, get(carbs, lane))
+        put(infused, lane, get(units, lane))
+    if geti(job, CHANGES) > 0:
+        lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
+        for lane in range(LANES):
+            if np.int64(get(clock, lane)) % 5 == 0:
+                i, now = first + lane, get(clock, lane) + get(midnight, lane)
+                factor, dawn = needs(
+                    lives, geti(job, LIVES_NUMBERS), living, lane, now, geti(key, i), geti(key, width + i)
+                )
+                put(u, geti(job, SENSITIVITY_ROW) * LANES + lane, factor)
+                put(u, geti(job, DAWN_ROW) * LANES + lane, dawn)
+
+
+@jit
+def _outcome(job, b, j):
+    """After a minute: clocks, the truth, endings, and a sample where one is due."""
+    width, first = geti(job, c.BLOCKS) * LANES, b * LANES
+    clock, ends = geti(job, c.CLOCK) + 8 * first, geti(job, c.ENDED) + 8 * first
+    y = c.block(job, c.Y, geti(job, c.ROWS_Y), b) + geti(job, c.TRUE) * c.LINE
+    truth, worn = geti(job, c.TRUTH) + 8 * (j * width + first), c.block(job, WORN, CGM_ROWS, b)
+    over, due = 0, 0
+    for lane in range(LANES):
+        minute, true = get(clock, lane) + 1.0, get(y, lane)
+        put(clock, lane, minute)
+        put(truth, lane, true)
+        over |= (get(ends, lane) > 0.0) | (not (LOWEST <= true <= HIGHEST))
+        due |= minute >= get(worn, DUE * LANES + lane)
+    if over:
+        for lane in range(LANES):
+            true, ended = get(y, lane), get(ends, lane)
+            if ended == 0 and not (LOWEST <= true <= HIGHEST):
+                ended = np.float64(c.LOW if true < LOWEST else c.HIGH if true > HIGHEST else c.NOT_FINITE)
+                put(ends, lane, ended)
+            if ended > 0:
+                put(truth, lane, LOWEST - 1 if ended == c.LOW else HIGHEST + 1)
+    if due:
+        for lane in range(LANES):
+            if get(clock, lane) >= get(worn, DUE * LANES + lane):
+                _sample(job, b, lane, get(clock, lane))
+
+
+@jit
+def glucose_step(job, first, last):
+    """Move blocks by one control interval."""
+    for b in range(first, last):
+        pump, pumping = c.block(job, PUMP, INSULIN_SETTINGS, b), c.block(job, PUMPING, PUMP_ROWS, b)
+        action = geti(job, c.ACTION) + 16 * LANES * b
+        for lane in range(LANES):
+            insulin_command(pump, pumping, lane, get(action, 2 * lane), get(action, 2 * lane + 1))
+            _forget(job, b, lane)
+        for j in range(geti(job, c.TICKS)):
+            _inputs(job, b, j)
+            c.advance(job, b)
+            _outcome(job, b, j)
+        for lane in range(LANES):
+            _hear(job, b, lane, get(geti(job, c.CLOCK), b * LANES + lane))
+        _tell(job, b)
+
+
+@jit
+def glucose_reset(job, first, last):
+    """Admit the patients of the mask: steady on their basal rate, sensor and pump fresh, today's meals to come."""
+    width, places, factor_row = geti(job, c.BLOCKS) * LANES, geti(job, PLACES), geti(job, SENSITIVITY_ROW)
+    for b in range(first, last):
+        fresh = False
+        for lane in range(LANES):
+            if geti(geti(job, c.MASK), b * LANES + lane):
+                c.admit(job, b, lane)
+                fresh = True
+        if not fresh:
+            continue
+        c.propagate(job, b)
+        c.outputs_of(job, b)
+        eating, given = c.block(job, EATING, LIST + 4 * places, b), c.block(job, MEALS_GIVEN, 4 * places, b)
+        u = c.block(job, c.U, geti(job, c.ROWS_U), b)
+        for lane in range(LANES):
+            i = b * LANES + lane
+            if geti(geti(job, c.MASK), i) == 0:
+                continue
+            seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
+            now, person = get(geti(job, MIDNIGHT), i), geti(job, PERSON) + 16 * geti(geti(job, c.WHO), i)
+            meals_admit(geti(job, SCENARIO), given, eating, lane, places, now, get(person, 0), seed, patient)
+            insulin_admit(c.block(job, PUMPING, PUMP_ROWS, b), lane, get(person, 1))
+            lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
+            life_admit(lives, geti(job, LIVES_NUMBERS), living, lane, now, seed, patient)
+            put(u, factor_row * LANES + lane, 1.0)
+            cgm_admit(geti(job, SENSOR), c.block(job, WORN, CGM_ROWS, b), lane, seed, patient)
+            keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, math.nan)
+            _forget(job, b, lane)
+            _sample(job, b, lane, 0.0)
+            _hear(job, b, lane, 0.0)
+        _tell(job, b)

@@ -67,7 +67,8 @@ class BasalBolus(Policy):
         if bad:
             raise DoseloopError([f"basal-bolus: {b}" for b in bad])
         self._basal, self._ratio, self._correction = (np.asarray(known[k], dtype=float).copy() for k in names)
-        self._n, self._given = n, []  # type: int, list[tuple[np.ndarray, np.ndarray]]
+        self._n = n
+        self._given: list[tuple[np.ndarray, np.ndarray]] = []
         self._reading, self._seen = np.full(n, np.nan), np.full(n, -np.inf)
         self._corrected = np.full(n, -np.inf)
 

@@ -184,7 +184,7 @@ def report(faults, count, lane, a, value, t, every):
     shown, stamp = value, t
     hit, _, size = under(faults, count, lane, DELAYED, t)
     if hit:
-        back = min(np.int64(math.floor(size / every + 0.5)), DEPTH - 1)
+        back = np.int64(min(np.floor(size / every + 0.5), DEPTH - 1.0))
         shown, stamp = math.nan, t - back * every
         if back <= n:
             shown = get(a, (RING + (n - back) % DEPTH) * LANES + lane)

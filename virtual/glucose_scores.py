@@ -67,7 +67,7 @@ def persist(glucose: np.ndarray, horizon: int | None = None) -> tuple[np.ndarray
     n, given = g.shape
     horizon = given if horizon is None else int(horizon)
     out = (g < LOWEST) | (g > HIGHEST)
-    ended = out.any(axis=1)
+    ended: np.ndarray = np.asarray(out.any(axis=1))
     first = np.where(ended, out.argmax(axis=1), given)
     before = np.arange(given) < first[:, None]
     bad = []

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -188,7 +187,7 @@ def ring_ticks(m: Monitor, own: float, tick: float) -> int:
 
 
 @jit
-def monitor_admit(f: Any, a: Any, lane: Any, ring: Any, seed: Any, patient: Any, own: Any, bis: Any) -> None:
+def monitor_admit(f, a, lane, ring, seed, patient, own, bis):
     """A monitor just connected: stationary noise and quality, the patient's own delay (min), BIS as it was so far."""
     u0, u1, u2, _ = uniforms(seed, patient, SENSOR, 0)
     put(a, M_NOISE * LANES + lane, get(f, N_SD) * normal_of(u0))
@@ -203,13 +202,13 @@ def monitor_admit(f: Any, a: Any, lane: Any, ring: Any, seed: Any, patient: Any,
 
 
 @jit
-def monitor_keep(a: Any, lane: Any, ring: Any, count: Any, bis: Any) -> None:
+def monitor_keep(a, lane, ring, count, bis):
     """Remember the true BIS at tick ``count``."""
     put(a, (M_RING + count % ring) * LANES + lane, bis)
 
 
 @jit
-def _delayed(a, lane, ring, count, back):  # type: ignore[no-untyped-def]
+def _delayed(a, lane, ring, count, back):
     """BIS ``back`` ticks before tick ``count``, between ticks by a line."""
     whole = np.int64(back)
     share = back - whole
@@ -219,9 +218,7 @@ def _delayed(a, lane, ring, count, back):  # type: ignore[no-untyped-def]
 
 
 @jit
-def monitor_read(
-    f: Any, a: Any, lane: Any, ring: Any, seed: Any, patient: Any, count: Any, tick: Any, drift: Any
-) -> tuple[float, float]:
+def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift):
     """One sample at tick ``count`` (0, 1, …): the reading (NaN: none) and the signal quality index.
 
     ``drift`` is added before the range cuts.
@@ -269,7 +266,7 @@ def monitor_read(
 
 
 @jit
-def pressure_read(f: Any, seed: Any, patient: Any, count: Any, true: Any) -> float:
+def pressure_read(f, seed, patient, count, true):
     """Mean arterial pressure at tick ``count``, NaN between samples."""
     if count % np.int64(get(f, N_PRESSURE_TICKS)) != 0:
         return math.nan

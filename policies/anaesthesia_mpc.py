@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..controller.ladder import Trust
 from ..controller.problem import Goal, Move, Problem
 from ..controller.snapshot import Snapshot
 from ..models import load
@@ -18,11 +19,13 @@ from ..pkpd.model import Model
 from ..twin.follow import Follow, Sensor, Wander
 from ..virtual.world import Observation
 from .following import FollowingPolicy
+from .target_controlled import TargetControlled
 
 __all__ = ["AnaesthesiaMPC", "AnaesthesiaTuning", "follow_bis"]
 
 STIMULATION = Wander(5.0, 10.0, start=1.0)  # BIS, min
 COLOURED = Wander(4.4, 0.5)  # BIS, min: `virtual.monitors`
+TRUST = Trust(oldest=0.5, discrepancy=(2.0,))  # min; BIS
 USUAL = 0.1  # mg/kg/min: a maintenance rate
 
 
@@ -43,13 +46,13 @@ class AnaesthesiaTuning:
     low: float = 43.0
     high: float = 60.0
     weight: float = 1 / 10**2
-    low_weight: float = 0.5
+    low_weight: float = 3.0
     high_weight: float = 0.01
-    change_weight: float = 0.1
+    change_weight: float = 0.03
     stages: int = 60
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 8, 12)
-    draws: int = 16
-    rate: float = 2.0
+    draws: int = 32
+    rate: float = 1.5
 
 
 def follow_bis(
@@ -106,11 +109,13 @@ class AnaesthesiaMPC(FollowingPolicy):
             draws=t.draws,
             blocks=(*t.blocks, t.stages - sum(t.blocks)),
         )
-        super().__init__(model, interval, follow or follow_bis(model, interval), problem, threads)
+        super().__init__(model, interval, follow or follow_bis(model, interval), problem, TRUST, threads)
+        self.usual = TargetControlled(interval=interval)
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n patients: age, weight, height, sex."""
         self.begin(known, n)
+        self.usual.reset(known, n)
         self.weight = np.asarray(known["weight"], dtype=float)
 
     def act(self, seen: Observation) -> np.ndarray:
@@ -133,6 +138,7 @@ class AnaesthesiaMPC(FollowingPolicy):
             scale=usual,
             reference=usual,
         )
-        self.plan = self.solver.solve(snapshot, self.plan)
+        high = t.rate * self.weight
+        rate = self.decide(snapshot, self.usual.act(seen)[:, 0], np.zeros(self.n), high)
         self.hold()
-        return np.where(self.plan.usable, self.plan.first[:, 0], 0.0)[:, None]
+        return rate[:, None]

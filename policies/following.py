@@ -1,4 +1,11 @@
-"""What the two model-predictive policies share: an estimator of n patients, a solver, plans that warm the next."""
+"""What the two model-predictive policies share: an estimator of n patients, a solver, the ladder below it.
+
+::
+
+    readings, confirmed deliveries ──▶ estimator ──▶ draws ──▶ solver ──▶ plan ──▶ simulated again over the draws
+                                                                                          │
+                                              guard ◀── asked ◀── ladder: plan, last plan, usual protocol, safe action
+"""
 
 from __future__ import annotations
 
@@ -6,9 +13,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..controller.ladder import Choice, Ladder, Trust
 from ..controller.plan import Plan
 from ..controller.problem import Problem
 from ..controller.realtime import RealTime, SolverOptions
+from ..controller.snapshot import Snapshot
+from ..controller.verify import verify
 from ..models import load
 from ..pkpd.model import Model
 from ..twin.belief import Belief
@@ -18,6 +28,8 @@ from ..virtual.world import Observation
 from .policy import Policy
 
 __all__ = ["FollowingPolicy", "covariates_of"]
+
+DEADLINE = 0.1  # s for one patient's solve: a hundred times what it takes, and a fraction of any interval
 
 
 def covariates_of(model: Model, known: Mapping[str, np.ndarray], n: int) -> np.ndarray:
@@ -30,15 +42,21 @@ class FollowingPolicy(Policy):
     """Follows n patients by one estimator and plans by one solver. A base; see the policies of each therapy.
 
     Attributes:
-        belief: what was believed at the last decision; ``plan`` what was planned then.
+        belief: what was believed at the last decision; ``plan`` what was planned then, ``choice`` what the ladder took.
+        faults: (n,) `controller.realtime.Fault` to inject at the next decisions, or None.
     """
 
     name = "MPC"
 
-    def __init__(self, model: Model | str, interval: float, follow: Follow, problem: Problem, threads: int) -> None:
+    def __init__(
+        self, model: Model | str, interval: float, follow: Follow, problem: Problem, trust: Trust, threads: int
+    ) -> None:
         self.model = load(model) if isinstance(model, str) else model
         self.interval, self.follow, self.problem = interval, follow, problem
-        self.solver = RealTime(problem, SolverOptions(iterations=30, tolerance=1e-6, threads=threads))
+        self.trust, self.threads = trust, threads
+        options = SolverOptions(iterations=30, tolerance=1e-6, deadline=DEADLINE, threads=threads)
+        self.solver = RealTime(problem, options)
+        self.faults: np.ndarray | None = None
         self.column = {name: j for j, name in enumerate(follow.signals)}
         self.row = {name: j for j, name in enumerate(follow.names)}
 
@@ -53,7 +71,9 @@ class FollowingPolicy(Policy):
         self.known, self.n = known, n
         cov = covariates_of(self.model, known, n)
         self.follower = Follower(self.follow, cov, mean=mean, covariance=covariance)
+        self.ladder = Ladder(self.problem, n, self.trust)
         self.plan: Plan | None = None
+        self.choice: Choice | None = None
         self.past: np.ndarray | None = None
 
     def observe(self, seen: Observation, given: Mapping[str, np.ndarray]) -> Belief:
@@ -65,6 +85,40 @@ class FollowingPolicy(Policy):
                 self.past[:, self.column[route]] = rate
             self.belief = self.follower.step(self.past, seen.reading, seen.reading_time, seen.quality)
         return self.belief
+
+    def decide(self, snapshot: Snapshot, protocol: np.ndarray, safe: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Solve, simulate the plan over the draws, and take the highest rung that can be trusted.
+
+        Args:
+            snapshot: the patients now.
+            protocol: (n,) the rate that the usual protocol gives now; ``safe`` (n,) the safe action's; ``high`` (n,) the
+                most that may be given now.
+
+        Returns:
+            (n,) the rate to ask for (the model's unit), finite.
+        """
+        self.plan = self.solver.solve(snapshot, self.plan, faults=self.faults)
+        found = verify(self.plan, snapshot, threads=self.threads)
+        self.choice = self.ladder.choose(
+            self.plan,
+            protocol=protocol[:, None],
+            safe=safe[:, None],
+            low=np.zeros((self.n, 1)),
+            high=high[:, None],
+            last=np.full((self.n, 1), np.nan),
+            verification=found,
+        )
+        rate: np.ndarray = self.choice.moves[:, 0]
+        return rate
+
+    @property
+    def outcomes(self) -> np.ndarray | None:
+        """(n,) `controller.ladder.LoopOutcome` of the last decision."""
+        return None if self.choice is None else self.choice.outcome
+
+    def sentence(self, patient: int) -> str:
+        """Why the last decision for a patient is what it is."""
+        return "" if self.choice is None else self.choice.sentence(patient)
 
     def hold(self, **inputs: np.ndarray | float) -> None:
         """The inputs of the coming interval; routes are filled in once the pump has confirmed them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..controller.ladder import Trust
 from ..controller.problem import Goal, Move, Problem
 from ..controller.snapshot import Snapshot
 from ..models import load
@@ -25,6 +26,7 @@ __all__ = ["GlucoseMPC", "GlucoseTuning", "follow_glucose"]
 
 Prior = Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
 COLOURED = Wander(11.0, 42.0)  # mg/dL, min: Breton & Kovatchev 2008, AR(1) of 0.7 each 15 min
+TRUST = Trust(oldest=20.0, discrepancy=(30.0,))  # min; mg/dL: coarse steps of the optimiser and no more
 UNEXPLAINED = Wander(0.25, 120.0)  # mg/kg/min, min
 
 
@@ -142,7 +144,7 @@ class GlucoseMPC(FollowingPolicy):
             draws=t.draws,
             blocks=(*t.blocks, stages - sum(t.blocks)),
         )
-        super().__init__(model, interval, follow or follow_glucose(model, interval), problem, threads)
+        super().__init__(model, interval, follow or follow_glucose(model, interval), problem, TRUST, threads)
         self.prior = prior
         self.stomach = [model.names("states").index(s) for s in ("qsto1", "qsto2") if s in model.names("states")]
         wander = self.follow.disturbed[0].wander
@@ -161,8 +163,10 @@ class GlucoseMPC(FollowingPolicy):
         belief = self.observe(seen, {"sc": given})
         announced = np.nan_to_num(seen.announced)
         self.eating.announce(announced, belief.states[:, self.stomach].sum(axis=1) / 1000.0)
-        self.plan = self.solver.solve(self._snapshot(announced), self.plan)
-        rate = np.where(self.plan.usable, self.plan.first[:, 0], self.basal)
+        snapshot = self._snapshot(announced)
+        assert snapshot.high is not None
+        bolus = announced / self.known["carb_ratio"]
+        rate = self.decide(snapshot, self.basal + bolus / self.interval, self.basal, snapshot.high[:, 0, 0])
         carbs, meal = self.eating.pass_by(self.interval)
         self.hold(carbs=carbs, meal=meal)
         steady = np.minimum(rate, self.tuning.micro * self.basal)

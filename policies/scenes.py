@@ -25,7 +25,7 @@ from .closed_loop import Run
 from .glucose_mpc import GlucoseMPC
 from .pid import PID
 from .policy import Policy
-from .tci_policy import EffectSiteTCI
+from .target_controlled import TargetControlled
 
 __all__ = ["SCENES", "Scene"]
 
@@ -123,7 +123,7 @@ def _propofol() -> Scene:
         {
             "mpc": lambda t, model, threads: AnaesthesiaMPC(model, t.interval, threads=threads),
             "pid": lambda t, model, threads: PID(),
-            "tci": lambda t, model, threads: EffectSiteTCI(model, t.interval),
+            "tci": lambda t, model, threads: TargetControlled(interval=t.interval),
         },
         lambda run: anaesthesia_scores(run.truth, run.tick, since=0.0),
         {

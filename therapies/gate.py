@@ -13,6 +13,7 @@ from .closed_loop import LoopTherapy
 __all__ = ["Gate"]
 
 HOUR = 60.0
+ROUNDING = 1e-6  # h
 
 
 class Gate:
@@ -61,7 +62,10 @@ class Gate:
         new &= ~(seen.reading_time / HOUR <= self.stamp[:, j])
         self.had[new, j] = self.seen[new, j]
         self.before[new, j], self.before_stamp[new, j] = self.value[new, j], self.stamp[new, j]
-        self.value[new, j], self.stamp[new, j] = seen.reading[new], seen.reading_time[new] / HOUR
+        stamp, now = seen.reading_time / HOUR, seen.time / HOUR
+        # a reading of this very moment is not in the future by the rounding of two clocks
+        stamp = np.where((stamp > now) & (stamp < now + ROUNDING), now, stamp)
+        self.value[new, j], self.stamp[new, j] = seen.reading[new], stamp[new]
         self.quality[new, j], self.seen[new, j] = seen.quality[new], True
         self.monitor.see(np.where(new, seen.reading, np.nan), seen.reading_time, seen.announced)
 

@@ -227,9 +227,9 @@ PARAMETERS = [
     Parameter("gb", 120.0, "mg/dL", f"fasting glucose on the basal rate; {OURS}"),
     Parameter("ib", 80.0, "pmol/L", f"plasma insulin on the basal rate; {OURS}, for a basal rate of 0.3 U/kg/day"),
     Parameter("ib_adolescent", 1.4, "1", f"factor on ib; {GROUP}"),
-    Parameter("ib_child", 1.2, "1", f"factor on ib; {GROUP}"),
-    Parameter("si_adolescent", 0.7, "1", f"factor on kp3 and Vmx; {GROUP}"),
-    Parameter("si_child", 0.9, "1", f"factor on kp3 and Vmx; {GROUP}"),
+    Parameter("ib_child", 1.1, "1", f"factor on ib; {GROUP}"),
+    Parameter("si_adolescent", 0.8, "1", f"factor on kp3 and Vmx; {GROUP}"),
+    Parameter("si_child", 1.7, "1", f"factor on kp3 and Vmx; {GROUP}"),
 ]
 
 COVARIATES = [

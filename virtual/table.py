@@ -91,26 +91,22 @@ def read_table(path: str | os.PathLike[str], ratios_from: str | os.PathLike[str]
 
     weight, basal = (values[:, list(model.individual_units).index(n)] for n in ("weight", "basal"))
     code = np.array([GROUPS.index(g) for g in groups], dtype=float)
-    covariates = {"weight": weight, "group": code}
-    people = People(
+    columns = {"weight": weight, "group": code, "basal": basal}
+    if len(known) == 2:
+        columns |= {"carb_ratio": np.array(known["CR"]), "correction": np.array(known["CF"])}
+    else:
+        simulated = ratios(model, values)
+        columns |= {"carb_ratio": simulated.carb_ratio, "correction": simulated.correction}
+    return People(
         model,
         values,
-        np.column_stack([covariates[n] for n in model.names("covariates")]),
-        {"weight": weight, "basal": basal},
+        np.column_stack([columns[n] for n in model.names("covariates")]),
+        columns,
         np.array(names),
         np.array(groups),
         start=start if given else None,
         origin=str(path),
     )
-    if len(known) == 2:
-        sizes = {"carb_ratio": np.array(known["CR"]), "correction": np.array(known["CF"])}
-    else:
-        found_by = ratios(model, values)
-        sizes = {"carb_ratio": found_by.carb_ratio, "correction": found_by.correction}
-    return People(
-        model, values, people.covariates, {**people.known, **sizes}, people.ids, people.group, None, people.start,
-        people.origin,
-    )  # fmt: skip
 
 
 def simglucose_folder(path: str | os.PathLike[str] | None = None) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from ..pkpd.jit import jit
 from .horizon import linearise, new_memory, noise_of, sense, through, times, variance_of
 from .motion import DISTURBED, EFFECTS, GATE, INTERVAL, SETTLE, SIGNALS, SIZE, STATES, new_work, set_person
-from .ring import fate_of
+from .ring import fate_of, rising
 from .ukf import (
     EXPECTED,
     EXPECTED_SD,
@@ -28,7 +28,7 @@ from .ukf import (
     judge,
     wanted_of,
 )
-from .window import forward, new_window, onset_of, rising, solve
+from .window import forward, new_window, onset_of, solve
 
 
 @jit

@@ -11,7 +11,7 @@ from ..pkpd.jit import jit
 from .algebra import cholesky
 from .motion import EFFECTS, INTERVAL, OFFSET, STATES, new_work, set_person
 from .particle import moments, new_memory, normalise, outputs, predict, start, summary, update
-from .ring import fate_of
+from .ring import fate_of, rising
 from .ukf import FATE_USED, TRUTH, TRUTH_SD, WIDENESS
 
 
@@ -41,21 +41,6 @@ def factor_of_drift(A, omega, root):
 
 
 @jit
-def step(A, i, k, at, rose, work, memory, oldest, centre, root, omega, seed, cloud, logs, common, m, s,
-         ring_c, ring_l, ring_v, ring_s, ring_u, ring_y, ring_n):  # fmt: skip
-    """From slot k-1 to slot k: predict, remember, and take in the slot's reading if there is one."""
-    R, interval = ring_y.shape[1], A[1][INTERVAL]
-    to, before = k % R, (k - 1) % R
-    for r in range(ring_u.shape[2]):
-        rose[r] = ring_u[i, to, r] > 0.0 and (k - 1 <= oldest or not ring_u[i, before, r] > 0.0)
-    t = at + k * interval
-    predict(A, cloud, common, centre, root, s[WIDENESS], ring_u[i, to], rose, t - interval, seed, 2 * k, work, memory)
-    copy_all(cloud, logs, common, s, ring_c[i, to], ring_l[i, to], ring_v[i, to], ring_s[i, to])
-    if math.isfinite(ring_y[i, to]):
-        update(A, cloud, logs, common, s, m, omega, t, ring_y[i, to], ring_n[i, to], seed, 2 * k + 1, work, memory)
-
-
-@jit
 def begin(A, first, last, seed, m, P, s, cloud, common, ring_c, ring_l, ring_v, ring_s):
     """Particles from normal beliefs, in slot 0."""
     memory = new_memory(A[0], cloud.shape[1])
@@ -77,23 +62,29 @@ def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fi
         set_person(work, fixed[i], eta[i])
         factor_of_drift(A, omega[i], root)
         if advance:
-            to = now % R
             for r in range(signals):
-                ring_u[i, to, r] = u[i, r]
-            ring_y[i, to], ring_n[i, to] = np.nan, 1.0
-            step(A, i, now, at, rose, work, memory, oldest[i], centre[i], root, omega[i], seed[i], cloud[i], logs[i],
-                 common[i], m[i], s[i], ring_c, ring_l, ring_v, ring_s, ring_u, ring_y, ring_n)  # fmt: skip
+                ring_u[i, now % R, r] = u[i, r]
+            ring_y[i, now % R], ring_n[i, now % R] = np.nan, 1.0
         fate[i] = fate_of(slot[i], now, R, oldest[i], reading[i], ring_y[i])
-        if fate[i] == FATE_USED:
-            j = slot[i]
-            a = j % R
-            ring_y[i, a], ring_n[i, a] = reading[i], noise[i]
-            copy_all(ring_c[i, a], ring_l[i, a], ring_v[i, a], ring_s[i, a], cloud[i], logs[i], common[i], s[i])
-            fate[i] = update(A, cloud[i], logs[i], common[i], s[i], m[i], omega[i], at + j * interval, reading[i],
-                             noise[i], seed[i], 2 * j + 1, work, memory)  # fmt: skip
-            for k in range(j + 1, now + 1):
-                step(A, i, k, at, rose, work, memory, oldest[i], centre[i], root, omega[i], seed[i], cloud[i], logs[i],
-                     common[i], m[i], s[i], ring_c, ring_l, ring_v, ring_s, ring_u, ring_y, ring_n)  # fmt: skip
+        used, start = fate[i] == FATE_USED, now if advance else now + 1
+        again = used and slot[i] < start
+        if used:
+            ring_y[i, slot[i] % R], ring_n[i, slot[i] % R] = reading[i], noise[i]
+            start = min(start, slot[i])
+        for k in range(start, now + 1):
+            a = k % R
+            if again and k == start:
+                copy_all(ring_c[i, a], ring_l[i, a], ring_v[i, a], ring_s[i, a], cloud[i], logs[i], common[i], s[i])
+            else:
+                rising(ring_u[i], k, oldest[i], rose)
+                predict(A, cloud[i], common[i], centre[i], root, s[i, WIDENESS], ring_u[i, a], rose,
+                        at + (k - 1) * interval, seed[i], 2 * k, work, memory)  # fmt: skip
+                copy_all(cloud[i], logs[i], common[i], s[i], ring_c[i, a], ring_l[i, a], ring_v[i, a], ring_s[i, a])
+            if math.isfinite(ring_y[i, a]):
+                end = update(A, cloud[i], logs[i], common[i], s[i], m[i], omega[i], at + k * interval, ring_y[i, a],
+                             ring_n[i, a], seed[i], 2 * k + 1, work, memory)  # fmt: skip
+                if used and k == slot[i]:
+                    fate[i] = end
         weights = memory[8]
         normalise(logs[i], weights)
         summary(A, cloud[i], weights, common[i], m[i], P[i])

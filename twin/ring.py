@@ -12,8 +12,10 @@ import math
 import numpy as np
 
 from ..pkpd.jit import jit
-from .motion import INTERVAL, new_work, set_person
+from .motion import ADDITIVE, INTERVAL, PROPORTIONAL, new_work, set_person
 from .ukf import (
+    EXPECTED,
+    EXPECTED_SD,
     FATE_DUPLICATE,
     FATE_IMPLAUSIBLE,
     FATE_LATE,
@@ -49,32 +51,48 @@ def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fi
     held over it; ``slot`` (n,) of the readings; ``noise`` (n,) factor on their white variance; ``oldest`` (n,) first
     slot of each patient; the ring's arrays are (n, slots, ...).
     """
-    work, memory = new_work(A[0]), new_memory(A[0])
+    work, memory, interval = new_work(A[0]), new_memory(A[0]), A[1][INTERVAL]
     R, signals = ring_y.shape[1], u.shape[1]
     rose = np.zeros(max(1, signals), dtype=np.bool_)
     for i in range(first, last):
         set_person(work, fixed[i], eta[i])
         if advance:
-            to = now % R
             for r in range(signals):
-                ring_u[i, to, r] = u[i, r]
-            ring_y[i, to], ring_n[i, to] = np.nan, 1.0
-            step(A, i, now, at, rose, work, memory, oldest[i], centre[i], omega[i],
-                 m[i], P[i], s[i], ring_m, ring_P, ring_s, ring_u, ring_y, ring_n)  # fmt: skip
+                ring_u[i, now % R, r] = u[i, r]
+            ring_y[i, now % R], ring_n[i, now % R] = np.nan, 1.0
         fate[i] = fate_of(slot[i], now, R, oldest[i], reading[i], ring_y[i])
-        if fate[i] == FATE_USED:
-            j = slot[i]
-            a = j % R
-            ring_y[i, a], ring_n[i, a] = reading[i], noise[i]
-            copy_all(ring_m[i, a], ring_P[i, a], ring_s[i, a], m[i], P[i], s[i])
-            fate[i] = update(
-                A, m[i], P[i], s[i], centre[i], omega[i], at + j * A[1][INTERVAL], reading[i], noise[i], work, memory
-            )
-            for k in range(j + 1, now + 1):
-                step(A, i, k, at, rose, work, memory, oldest[i], centre[i], omega[i],
-                     m[i], P[i], s[i], ring_m, ring_P, ring_s, ring_u, ring_y, ring_n)  # fmt: skip
-        mean, variance, _, _ = expect(A, m[i], P[i], at + now * A[1][INTERVAL], work, memory)
+        used, begin = fate[i] == FATE_USED, now if advance else now + 1
+        again = used and slot[i] < begin  # from the belief that stood before the reading's slot was read
+        if used:
+            ring_y[i, slot[i] % R], ring_n[i, slot[i] % R] = reading[i], noise[i]
+            begin = min(begin, slot[i])
+        for k in range(begin, now + 1):
+            a = k % R
+            if again and k == begin:
+                copy_all(ring_m[i, a], ring_P[i, a], ring_s[i, a], m[i], P[i], s[i])
+            else:
+                rising(ring_u[i], k, oldest[i], rose)
+                t = at + (k - 1) * interval
+                predict(A, m[i], P[i], centre[i], omega[i], s[i, WIDENESS], ring_u[i, a], rose, t, work, memory)
+                copy_all(m[i], P[i], s[i], ring_m[i, a], ring_P[i, a], ring_s[i, a])
+            if math.isfinite(ring_y[i, a]):
+                t = at + k * interval
+                end = update(A, m[i], P[i], s[i], centre[i], omega[i], t, ring_y[i, a], ring_n[i, a], work, memory)
+                if used and k == slot[i]:
+                    fate[i] = end
+        mean, variance, whole, spread = expect(A, m[i], P[i], at + now * interval, work, memory)
         s[i, TRUTH], s[i, TRUTH_SD] = mean, math.sqrt(max(variance, 0.0))
+        if not math.isfinite(ring_y[i, now % R]):
+            white = A[1][ADDITIVE] ** 2 + (A[1][PROPORTIONAL] * whole) ** 2
+            s[i, EXPECTED], s[i, EXPECTED_SD] = whole, math.sqrt(spread + white)
+
+
+@jit
+def rising(ring_u, k, oldest, rose):
+    """Which signals rise from 0 in slot k."""
+    R = ring_u.shape[0]
+    for r in range(ring_u.shape[1]):
+        rose[r] = ring_u[k % R, r] > 0.0 and (k - 1 <= oldest or not ring_u[(k - 1) % R, r] > 0.0)
 
 
 @jit
@@ -89,17 +107,3 @@ def fate_of(slot, now, slots, oldest, reading, ring_y):
     if math.isfinite(ring_y[slot % slots]):
         return FATE_DUPLICATE
     return FATE_USED
-
-
-@jit
-def step(A, i, k, at, rose, work, memory, oldest, centre, omega,
-         m, P, s, ring_m, ring_P, ring_s, ring_u, ring_y, ring_n):  # fmt: skip
-    """From slot k-1 to slot k: predict, remember, and take in the slot's reading if there is one."""
-    R, interval = ring_y.shape[1], A[1][INTERVAL]
-    to, before = k % R, (k - 1) % R
-    for r in range(ring_u.shape[2]):
-        rose[r] = ring_u[i, to, r] > 0.0 and (k - 1 <= oldest or not ring_u[i, before, r] > 0.0)
-    predict(A, m, P, centre, omega, s[WIDENESS], ring_u[i, to], rose, at + (k - 1) * interval, work, memory)
-    copy_all(m, P, s, ring_m[i, to], ring_P[i, to], ring_s[i, to])
-    if math.isfinite(ring_y[i, to]):
-        update(A, m, P, s, centre, omega, at + k * interval, ring_y[i, to], ring_n[i, to], work, memory)

@@ -10,6 +10,7 @@ import numpy as np
 from ..pkpd.jit import jit
 from .horizon import TINY, linearise, noise_of, sense, through, times, variance_of
 from .motion import DISTURBED, EFFECTS, INTERVAL, SIZE, STATES, TOP, W, carry, read
+from .ring import rising
 
 LENGTHS = (1.0, 0.75, 0.5, 0.35, 0.2, 0.1, 0.03, 0.0)  # of a step; the last is where we stand
 
@@ -45,14 +46,6 @@ def onset_of(A, rose, i):
     """Whether disturbance i starts afresh, and its row."""
     onset, row = A[10], A[0][STATES] + A[0][EFFECTS] + i
     return onset[i] >= 0 and rose[onset[i]], row
-
-
-@jit
-def rising(ring_u, k, oldest, rose):
-    """Which signals rise from 0 in slot k."""
-    R = ring_u.shape[0]
-    for r in range(ring_u.shape[1]):
-        rose[r] = ring_u[k % R, r] > 0.0 and (k - 1 <= oldest or not ring_u[(k - 1) % R, r] > 0.0)
 
 
 @jit

@@ -55,12 +55,13 @@ class OwnLimits:
             if value is None:
                 continue
             array = np.array(value)
-            if array.dtype.kind not in "fiu":
+            bad = np.flatnonzero(~(array >= 0.0)) if array.dtype.kind in "fiu" else None
+            if bad is None:
                 found.append(f"{name}: dtype {array.dtype} where float64 is meant")
             elif array.ndim != len(axes):
                 found.append(f"{name}: shape {array.shape} where ({', '.join(axes)}) is meant")
-            elif not np.all(array >= 0.0):
-                found.append(f"{name}: not 0 or more: {np.flatnonzero(~(array >= 0.0))[:5].tolist()}")
+            elif bad.size:
+                found.append(f"{name}: not 0 or more: {bad[:5].tolist()}")
             else:
                 object.__setattr__(self, name, array.astype(np.float64))
         if found:
@@ -240,39 +241,39 @@ def _table(limits: Limits, action: DoseLimits | RateLimits) -> Table:
     )
 
 
-def _columns(rows: Iterable[Sequence[float]], width: int) -> list[NDArray[np.float64]]:
-    table = np.array(list(rows), dtype=np.float64).reshape(-1, width)
-    return [np.ascontiguousarray(column) for column in table.T]
+def _column(numbers: Iterable[float]) -> NDArray[np.float64]:
+    return np.array(list(numbers), dtype=np.float64)
 
 
 def _bounds(limits: Limits, units: Sequence[str]) -> Bounds:
-    rolling = _columns(([x.window.value, x.total.value, x.total_per_kg.value] for x in limits.rolling), 3)
-    projected = _columns(([x.high.value, _lower_limit(x.low), x.steepness.value] for x in limits.projected), 3)
-    wrong = np.array([unit != row.unit for unit, row in zip(units, limits.projected)], dtype=np.bool_)
-    harms = np.array([row.probability_max.value for row in limits.predicted], dtype=np.float64)
-    return Bounds(*rolling, harms, *projected, wrong)
+    rolling, projected = limits.rolling, limits.projected
+    return Bounds(
+        window=_column(x.window.value for x in rolling),
+        total=_column(x.total.value for x in rolling),
+        total_per_kg=_column(x.total_per_kg.value for x in rolling),
+        harm=_column(x.probability_max.value for x in limits.predicted),
+        high=_column(x.high.value for x in projected),
+        low=_column(_lower_limit(x.low) for x in projected),
+        steepness=_column(x.steepness.value for x in projected),
+        projection_unit_is_wrong=np.array([unit != x.unit for unit, x in zip(units, projected)], dtype=np.bool_),
+    )
 
 
 def _rows(limits: Limits, units: Sequence[str]) -> Row:
-    columns = _columns(
-        (
-            [
-                row.low.value,
-                row.high.value,
-                _lower_limit(row.quality_min),
-                row.age_max.value,
-                _lower_limit(row.stop_below),
-                row.stop_above.value,
-                row.change_max.value,
-                row.fall_max.value,
-                row.fall_below.value,
-                row.stop_age_max.value,
-            ]
-            for row in limits.measured
-        ),
-        10,
+    rows = limits.measured
+    return Row(
+        low=_column(x.low.value for x in rows),
+        high=_column(x.high.value for x in rows),
+        quality_min=_column(_lower_limit(x.quality_min) for x in rows),
+        age_max=_column(x.age_max.value for x in rows),
+        stop_below=_column(_lower_limit(x.stop_below) for x in rows),
+        stop_above=_column(x.stop_above.value for x in rows),
+        change_max=_column(x.change_max.value for x in rows),
+        fall_max=_column(x.fall_max.value for x in rows),
+        fall_below=_column(x.fall_below.value for x in rows),
+        stop_age_max=_column(x.stop_age_max.value for x in rows),
+        unit_is_wrong=np.array([unit != x.unit for unit, x in zip(units, rows)], dtype=np.bool_),
     )
-    return Row(*columns, np.array([unit != row.unit for unit, row in zip(units, limits.measured)], dtype=np.bool_))
 
 
 def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
@@ -305,15 +306,14 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
         units = getattr(batch, name)
         if len(units) != sizes[axis]:
             problems.append(f"{name}: {len(units)} where {sizes[axis]} are meant")
+    if problems:
+        raise ValueError("\n".join(problems))
     for name, axes in _OWN.items():
         own = None if batch.own is None else getattr(batch.own, name)
-        shape = tuple(sizes.get(axis, 0) for axis in axes)
-        if own is None:
-            found[name] = np.full(shape, math.inf)
-        elif own.shape != shape:
+        shape = tuple(sizes[axis] for axis in axes)
+        found[name] = np.full(shape, math.inf) if own is None else own
+        if found[name].shape != shape:
             problems.append(f"own.{name}: shape {own.shape} where {shape} is meant")
-        else:
-            found[name] = own
     if problems:
         raise ValueError("\n".join(problems))
     return found

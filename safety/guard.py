@@ -28,7 +28,7 @@ from .predictions import Cap, check_predictions, check_projections
 from .readings import Blind, check_measurements
 from .reasons import Code, Reason
 from .request import action_of, amount_of, noun, times_of
-from .values import CLOCK, WHOLE, hours, pair, per_hour, round_down
+from .values import CLOCK, WHOLE, hours, pair, per_hour, round_down, span
 
 __all__ = ["guard", "guard_regimen"]
 
@@ -176,27 +176,27 @@ def _lower(
         rate, rate_per_kg = action.infusion_rate_max, action.infusion_rate_max_per_kg
         cap = rate.value * per_hour(rate.unit) * duration
         if amount > cap + slack:
-            words = f"the most that may run in over {duration:g} h ({rate.value:g} {rate.unit})"
+            words = f"the most that may run in over {span(duration)} ({rate.value:g} {rate.unit})"
             over(Code.INFUSION_RATE_MAX, cap, words, rate.source)
         cap = rate_per_kg.value * per_hour(rate_per_kg.unit) * weight * duration
         if amount > cap + slack:
-            words = f"the most that may run in over {duration:g} h at {weight:g} kg"
+            words = f"the most that may run in over {span(duration)} at {weight:g} kg"
             words = f"{words} ({rate_per_kg.value:g} {rate_per_kg.unit})"
             over(Code.INFUSION_RATE_MAX_PER_KG, cap, words, rate_per_kg.source)
     else:
         delivered_by_one = duration * per_hour(unit)
 
-    totals: list[tuple[Code, Bound | Unlimited, float, float, str]] = []
+    totals: list[tuple[Code, Bound | Unlimited, float, float, float]] = []
     for row, already in zip(limits.rolling, history.rolling):
-        span = f"in {row.window.value:g} h"
-        totals.append((Code.ROLLING_MAX, row.total, 1.0, already, span))
-        totals.append((Code.ROLLING_MAX_PER_KG, row.total_per_kg, weight, already, span))
-    totals.append((Code.COURSE_MAX, limits.course_total, 1.0, history.course, "in the whole course"))
-    totals.append((Code.COURSE_MAX_PER_KG, limits.course_total_per_kg, weight, history.course, "in the whole course"))
-    for code, total, size, already, span in totals:
+        totals.append((Code.ROLLING_MAX, row.total, 1.0, already, row.window.value))
+        totals.append((Code.ROLLING_MAX_PER_KG, row.total_per_kg, weight, already, row.window.value))
+    totals.append((Code.COURSE_MAX, limits.course_total, 1.0, history.course, math.inf))
+    totals.append((Code.COURSE_MAX_PER_KG, limits.course_total_per_kg, weight, history.course, math.inf))
+    for code, total, size, already, window in totals:
         left = max(total.value * size - already, 0.0)
         if delivered_by_one > 0.0 and amount > left / delivered_by_one + slack:
-            words = f"what is left of {total.value:g} {total.unit} {span} after {already:g} {limits.unit}"
+            within = "the whole course" if math.isinf(window) else span(window)
+            words = f"what is left of {total.value:g} {total.unit} in {within} after {already:g} {limits.unit}"
             over(code, left / delivered_by_one, words, total.source)
 
     factor = action.increase_factor

@@ -8,7 +8,7 @@ from .asked import Context
 from .limits import Limits
 from .readings import outside_of
 from .reasons import Code, Reason
-from .values import CLOCK, fault, hours, number, pair
+from .values import CLOCK, fault, hours, number, pair, span
 
 __all__ = ["check_record", "weight_of"]
 
@@ -41,7 +41,7 @@ def check_record(context: Context, limits: Limits, now: float, out: list[Reason]
         return
     bound = limits.record_age_max
     if time > now:
-        ahead, _ = hours(time - now, math.inf)
+        ahead = span(time - now)
         out.append(Reason(Code.RECORD_IN_FUTURE, f"The newest entry in the record is {ahead} in the future."))
     elif now - time > bound.value + CLOCK:
         age, most = hours(now - time, bound.value)

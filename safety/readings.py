@@ -8,7 +8,7 @@ from .asked import Context, Measurement, Reading
 from .limits import Limits
 from .parts import Bound, MeasurementLimits, Unlimited
 from .reasons import Code, Reason
-from .values import CLOCK, MINUTES, fault, hours, number, pair
+from .values import CLOCK, MINUTES, fault, hours, number, pair, span
 
 __all__ = ["Blind", "check_measurements", "outside_of"]
 
@@ -69,7 +69,7 @@ def _check(reading: Measurement, row: MeasurementLimits, now: float, out: list[R
         # An age that is not known (NaN) is over nothing: it was refused where it was read.
         _judge(value, change, now - time > row.stop_age_max.value + CLOCK, row, out, blind)
     if time > now:
-        ahead, _ = hours(time - now, math.inf)
+        ahead = span(time - now)
         out.append(Reason(Code.MEASUREMENT_IN_FUTURE, f"The {name} reading is {ahead} in the future."))
     elif now - time > row.age_max.value + CLOCK:
         age, most = hours(now - time, row.age_max.value)

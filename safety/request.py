@@ -9,7 +9,7 @@ from .asked import Asked, Context
 from .limits import Limits
 from .parts import DoseLimits, Kind, RateLimits
 from .reasons import Code, Reason
-from .values import CLOCK, fault, hours, number
+from .values import CLOCK, fault, hours, number, span
 
 __all__ = ["action_of", "amount_of", "noun", "times_of"]
 
@@ -57,7 +57,7 @@ def times_of(asked: Asked, context: Context, limits: Limits, out: list[Reason]) 
         out.append(Reason(Code.DURATION_INVALID, f"The duration of the asked {noun(asked.kind)} {why}."))
         duration = math.nan
     if time < now:
-        late, _ = hours(now - time, math.inf)
+        late = span(now - time)
         out.append(Reason(Code.TIME_PAST, f"The {noun(asked.kind)} is asked for a time that passed {late} ago."))
     ahead = limits.ahead_max
     if time - now > ahead.value + CLOCK:

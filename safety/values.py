@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["AMOUNT_UNITS", "MEASUREMENT_UNITS", "fault", "hours", "number", "pair", "per_hour", "round_down"]
+__all__ = ["AMOUNT_UNITS", "MEASUREMENT_UNITS", "fault", "hours", "number", "pair", "per_hour", "round_down", "span"]
 
 AMOUNT_UNITS = frozenset({"ng", "ug", "mg", "g", "nmol", "umol", "mmol", "mol", "mU", "U", "kU", "IU"})
 _VOLUMES = ("mL", "dL", "L")
@@ -80,8 +80,21 @@ def pair(left: float, right: float) -> tuple[str, str]:
     return f"{left:.17g}", f"{right:.17g}"
 
 
+def _unit(short: float, long: float) -> tuple[str, float]:
+    """The unit for two spans of time: s if both are under 2 min, min if one is under 2 h; how many are 1 h."""
+    if long < 2.0 / 60.0:
+        return "s", 3600.0
+    return ("min", 60.0) if short < 2.0 else ("h", 1.0)
+
+
 def hours(left: float, right: float) -> tuple[str, str]:
-    """Two spans of time (h) as text with a unit: in minutes when the shorter is under 2 h, else in hours."""
-    unit, factor = ("min", 60.0) if min(abs(left), abs(right)) < 2.0 else ("h", 1.0)
+    """Two spans of time (h) as text with one unit, that tells them apart."""
+    unit, factor = _unit(*sorted((abs(left), abs(right))))
     a, b = pair(left * factor, right * factor)
     return f"{a} {unit}", f"{b} {unit}"
+
+
+def span(time: float) -> str:
+    """A span of time (h) as text with a unit."""
+    unit, factor = _unit(abs(time), abs(time))
+    return f"{time * factor:.4g} {unit}"

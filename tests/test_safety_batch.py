@@ -317,6 +317,9 @@ def test_an_empty_batch():
     assert allowed.shape == masks.shape == (0,)
 
 
+BOOLS = ("given_rate", "given_planned", "given_total")
+
+
 def test_arrays_that_do_not_fit_are_all_listed():
     batch = batch_of([(edges.ask(), edges.knows(given=(edges.gave(5, 80),)))] * 2, LIMITS)
     wrong = replace(
@@ -357,7 +360,7 @@ def test_arrays_that_do_not_fit_are_all_listed():
         if f.name.startswith("given_") and f.name[6:] in ("amount", "time", "duration")
     }
     with pytest.raises(ValueError, match=r"given_amount: shape \(\) where \(n=2, k\) is meant"):
-        guard_batch(replace(batch, **flat, given_rate=np.array(True), given_planned=np.array(True)), LIMITS)
+        guard_batch(replace(batch, **flat, **dict.fromkeys(BOOLS, np.array(True))), LIMITS)
 
 
 def test_arguments_of_another_class_are_a_fault_of_the_program():

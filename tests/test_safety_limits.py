@@ -26,6 +26,7 @@ from doseloop.safety import (
     Unlimited,
     WeightRange,
     guard,
+    values,
 )
 
 spec = importlib.util.spec_from_file_location("safety_edges", Path(__file__).with_name("test_safety_edges.py"))
@@ -474,7 +475,7 @@ SENTENCES = [
     (
         ask(123.456),
         knows(weight=110.0),
-        "100 mg of the 123.456 asked. The asked dose of 123.5 mg is over 100 mg, the largest single dose. The asked dose of 123.5 mg is over 120 mg, the most that may run in over 1 h (2 mg/min). The asked dose of 123.5 mg is over 120 mg, what is left of 120 mg in 2 h after 0 mg.",
+        "100 mg of the 123.456 asked. The asked dose of 123.5 mg is over 100 mg, the largest single dose. The asked dose of 123.5 mg is over 120 mg, the most that may run in over 60 min (2 mg/min). The asked dose of 123.5 mg is over 120 mg, what is left of 120 mg in 2 h after 0 mg.",
     ),
     (
         ask(100.000012345),
@@ -495,12 +496,12 @@ SENTENCES = [
     (
         ask(61.0, duration=0.5),
         knows(),
-        "60 mg of the 61 asked. The asked dose of 61 mg is over 60 mg, the most that may run in over 0.5 h (2 mg/min).",
+        "60 mg of the 61 asked. The asked dose of 61 mg is over 60 mg, the most that may run in over 30 min (2 mg/min).",
     ),
     (
         ask(46.0, duration=0.5),
         knows(weight=6.0),
-        "45 mg of the 46 asked. The asked dose of 46 mg is over 45 mg, the most that may run in over 0.5 h at 6 kg "
+        "45 mg of the 46 asked. The asked dose of 46 mg is over 45 mg, the most that may run in over 30 min at 6 kg "
         "(0.25 mg/kg/min).",
     ),
     (
@@ -553,7 +554,7 @@ SENTENCES = [
         knows(),
         "Give no dose now. 0.25 mg is rounded down to 0, in steps of 0.5 mg. 0 mg is under 1 mg, the smallest dose given.",
     ),
-    (ask(duration=0.2), knows(weight=99), "Give no dose now. The dose is asked over 12 min; 15 min is the shortest. The asked dose of 50 mg is over 24 mg, the most that may run in over 0.2 h (2 mg/min)."),
+    (ask(duration=0.2), knows(weight=99), "Give no dose now. The dose is asked over 12 min; 15 min is the shortest. The asked dose of 50 mg is over 24 mg, the most that may run in over 12 min (2 mg/min)."),
     (ask(duration=5.0), knows(), "Give no dose now. The dose is asked over 5 h; 4 h is the longest."),
     (ask(), knows(given=(gave(50, 96.5),)), "Give no dose now. The dose would start 3.5 h after the last one; 6 h is the shortest interval."),
     (ask(), knows(given=(gave(50, 98.5),)), "Give no dose now. The dose would start 90 min after the last one; 360 min is the shortest interval."),
@@ -612,6 +613,40 @@ def test_what_a_clinician_reads(asked, context, sentence):
     assert verdict.sentence == sentence
     for reason in verdict.reasons:
         assert reason.source == "" or reason.source.startswith("retyped ")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "words"),
+    [
+        (2.0, 3.0, ("2 h", "3 h")),
+        (1.99, 3.0, ("119.4 min", "180 min")),
+        (3.0, -1.99, ("180 min", "-119.4 min")),
+        (0.0, 24.0, ("0 min", "1440 min")),
+        (1.9 / 60, 2.0 / 60, ("1.9 min", "2 min")),
+        (1.9 / 60, 1.99 / 60, ("114 s", "119.4 s")),
+        (-1.9 / 60, -1.99 / 60, ("-114 s", "-119.4 s")),
+        (30 / 3600, 31 / 3600, ("30 s", "31 s")),
+        (0.25, 0.25 + 2**-24, ("15 min", "15.000004 min")),
+    ],
+)
+def test_spans_of_time_in_words(left, right, words):
+    assert values.hours(left, right) == words
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (2.0, "2 h"),
+        (24.0, "24 h"),
+        (1.99, "119.4 min"),
+        (2 / 60, "2 min"),
+        (5 / 3600, "5 s"),
+        (-3.0, "-3 h"),
+        (1 / 3, "20 min"),
+    ],
+)
+def test_a_span_of_time_in_words(time, words):
+    assert values.span(time) == words
 
 
 SOURCES = [

@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -184,6 +185,8 @@ def test_own_limits_that_cannot_be_are_all_listed():
         "total: shape (3,) where (n, w) is meant",
         "high: not 0 or more: [1]",
     ]
+    with pytest.raises(LimitsError, match=r"^maximum: not 0 or more: \[1\]$"):
+        OwnLimits(maximum=np.array([0.0, -1e-300]))
     with pytest.raises(LimitsError, match=r"^maximum: not 0 or more: \[0, 1, 2, 3, 4\]$"):
         OwnLimits(maximum=np.full(7, NAN))
 
@@ -208,6 +211,30 @@ def test_own_limits_of_another_shape_are_listed():
     ]
     with pytest.raises(ValueError, match=r"^projection_units: 1 where 2 are meant$"):
         guard_batch(replace(batch(3), projection_units=("mg",)), LIMITS)
+
+
+def test_compiled_code_gets_arrays_of_one_layout_and_those_that_have_it_as_they_are():
+    plain = batch(4)
+    odd = replace(
+        plain,
+        weight=np.full(4, 70, dtype=np.int32),
+        now=np.repeat(plain.now, 2)[::2],
+        quality=np.asfortranarray(plain.quality),
+        given_count=np.zeros(4, dtype=np.uint8),
+    )
+    odd.measurement.flags.writeable = False
+    with patch("doseloop.safety.batch.judge") as judge:
+        guard_batch(odd, LIMITS)
+    (numbers, *_), _ = judge.call_args
+    for name, array in numbers._asdict().items():
+        kind = "b" if name.startswith(("has_", "given_r", "given_to", "given_pl")) else "f"
+        kind = {"measured": "b", "predicted": "b", "projected": "b", "given_count": "i"}.get(name, kind)
+        assert (array.dtype.kind, array.dtype.itemsize) == (kind, 1 if kind == "b" else 8), name
+        assert array.flags.carray, name
+    assert numbers.previous is odd.previous
+    assert numbers.given_rate is odd.given_rate
+    assert numbers.measurement is not odd.measurement
+    assert numbers.weight.tolist() == [70.0] * 4
 
 
 def test_arrays_of_any_layout_are_read_alike():

@@ -14,6 +14,7 @@ second table with the same names (`simglucose`'s Quest.csv); where neither has t
 from __future__ import annotations
 
 import csv
+import functools
 import importlib.util
 import math
 import os
@@ -36,6 +37,7 @@ PMOL = 6000.0  # pmol of insulin in a unit
 COLUMN = {"fcns": "Fsnc", "weight": "BW", "gb": "Gb", "ib": "Ib", "vg": "Vg", "vi": "Vi", "vm0": "Vm0", "vmx": "Vmx"}
 COLUMN |= {"km0": "Km0"}
 START = tuple(f"x0_{k:2d}" for k in range(1, 14))  # "x0_ 1" … "x0_13", as the file writes them
+SHARES = ("b", "d")
 SUBCUTANEOUS = (10, 11)  # pmol/kg in the table, U in the model
 DRIFT = 0.05  # mg/dL/min: a basal state that moves faster than this is none
 ENVIRONMENT = "DOSELOOP_SIMGLUCOSE"
@@ -67,13 +69,14 @@ def read_table(path: str | os.PathLike[str], ratios_from: str | os.PathLike[str]
     given = {c for c in START if c in columns}
     for i, row in enumerate(rows):
         where, name = f"{file} row {i + 2}", row["Name"].strip()
-        number = lambda c, low, row=row, where=where: _number(row, c, low, where, problems)  # noqa: E731
-        rate = number("u2ss", 0.0)
-        found = {n: number(c, 0.0) for n, c in wanted.items()}
+        number = functools.partial(_number, row, where=where, problems=problems)
+        rate = number("u2ss")
+        found = {n: number(c) for n, c in wanted.items()}
         found["basal"] = rate * found["weight"] / PMOL * 60
+        problems += [f"{where}: {wanted[n]} is {found[n]:g}; it is a share below 1" for n in SHARES if found[n] >= 1]
         values[i] = [found[n] for n in model.individual_units]
         if len(given) == len(START):
-            start[i] = [number(c, -math.inf) for c in START]
+            start[i] = [number(c, low=-math.inf) for c in START]
             start[i, SUBCUTANEOUS] *= found["weight"] / PMOL
         groups.append(_group(row, name, where, problems))
         if not name:
@@ -84,15 +87,24 @@ def read_table(path: str | os.PathLike[str], ratios_from: str | os.PathLike[str]
     if given and len(given) < len(START):
         problems += [f"{file}: the starting state has no column '{c}'" for c in START if c not in given]
     problems += _unsteady(values, names, file)
-    known = {k: [_number(quest[n], k, 0.0, f"{n} in {Path(ratios_from or path).name}", problems) for n in names]
-             for k in ("CR", "CF") if all(k in quest.get(n, {}) for n in names)}  # fmt: skip
+    if ratios_from:
+        problems += [
+            f"{Path(ratios_from).name} has no CR and CF of {n}"
+            for n in names
+            if not {"CR", "CF"} <= {*quest.get(n, ())}
+        ]
+    given_ratios = all({"CR", "CF"} <= {*quest.get(n, ())} for n in names)
+    source = Path(ratios_from or path).name
+    known = {
+        k: [_number(quest[n], k, f"{n} in {source}", problems) for n in names] for k in ("CR", "CF") if given_ratios
+    }
     if problems:
         raise RecordError(problems)
 
     weight, basal = (values[:, list(model.individual_units).index(n)] for n in ("weight", "basal"))
     code = np.array([GROUPS.index(g) for g in groups], dtype=float)
     columns = {"weight": weight, "group": code, "basal": basal}
-    if len(known) == 2:
+    if known:
         columns |= {"carb_ratio": np.array(known["CR"]), "correction": np.array(known["CF"])}
     else:
         simulated = ratios(model, values)
@@ -155,7 +167,7 @@ def _rows(path: str | os.PathLike[str]) -> tuple[list[dict[str, str]], Sequence[
         raise RecordError(f"{path} cannot be read: {error}") from None
 
 
-def _number(row: Mapping[str, str], column: str, low: float, where: str, problems: list[str]) -> float:
+def _number(row: Mapping[str, str], column: str, where: str, problems: list[str], low: float = 0.0) -> float:
     try:
         value = float(row[column])
     except (KeyError, ValueError):

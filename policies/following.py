@@ -91,8 +91,8 @@ class FollowingPolicy(Policy):
 
         Args:
             snapshot: the patients now.
-            protocol: (n,) the rate that the usual protocol gives now; ``safe`` (n,) the safe action's; ``high`` (n,) the
-                most that may be given now.
+            protocol: (n,) the rate that the usual protocol gives now; ``safe`` (n,) the safe action's; ``high`` (n,)
+                the most that may be given now.
 
         Returns:
             (n,) the rate to ask for (the model's unit), finite.

@@ -7,19 +7,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..safety import Kind, Limits, OwnLimits
-from ._glucose_limits import glucose_limits_of_many
+from ._glucose_limits import GROUPS, glucose_limits_of_many
 from .closed_loop import Actuator, Band, LoopTherapy
 from .monitor import GlucoseMonitor
 
-CLASSES = ("adult", "teen", "child")  # of the covariate ``group``: 0, 1, 2
-MOST_BASAL = 10.0  # U/h: an adult who needs more is in the class of resistant adults
+CLASSES = ("child", "teen", "adult", "resistant")
+FIRST = (2, 1, 0)  # of the covariate ``group``: 0 adult, 1 adolescent, 2 child
+LARGE_MEAL = 1.5  # g/kg, our own: the meal whose usual bolus a class has to allow
+
+
+def classes(known: Mapping[str, np.ndarray]) -> list[str]:
+    """The limits' age class of each patient: that of the age, or the next that allows the programmed basal rate and the
+    usual bolus of a large meal. (At the bedside the prescriber sets it.)"""
+    bolus = LARGE_MEAL * np.asarray(known["weight"], dtype=float) / known["carb_ratio"]
+    chosen = []
+    for group, basal, most in zip(known["group"], known["basal"], bolus):
+        fits = [c for c in CLASSES[FIRST[int(group)] :] if GROUPS[c][0] >= most and GROUPS[c][1] >= basal]
+        chosen.append(fits[0] if fits else CLASSES[-1])
+    return chosen
 
 
 def _limits(known: Mapping[str, np.ndarray]) -> tuple[Limits, Mapping[Kind, OwnLimits]]:
-    basal = np.asarray(known["basal"], dtype=float)
-    groups = [CLASSES[int(g)] for g in known["group"]]
-    groups = ["resistant" if g == "adult" and b > MOST_BASAL else g for g, b in zip(groups, basal)]
-    return glucose_limits_of_many(groups, basal)
+    return glucose_limits_of_many(classes(known), np.asarray(known["basal"], dtype=float))
 
 
 THERAPY = LoopTherapy(

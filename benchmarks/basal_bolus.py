@@ -1,0 +1,131 @@
+"""Basal–bolus over the usual benchmark, in our world and in `simglucose` itself: the same scores?
+
+Thirty patients (parameters read from the peer's environment at run time), random meals, its sensor noise, 3-min
+control, 10 days. simglucose runs in an environment of its own and takes a quarter of an hour for each seed; ``--peer
+FILE`` reads what `peers/simglucose_basal_bolus.py` wrote before.
+
+    .venv/bin/python benchmarks/basal_bolus.py [--seeds 5] [--days 10] [--peer FILE.npz ...] [--run-peer 1 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import save
+from doseloop.policies.basal_bolus import BasalBolus
+from doseloop.virtual.glucose_scores import glucose_scores
+from doseloop.virtual.glucose_world import GlucoseWorld
+from doseloop.virtual.people import People
+from doseloop.virtual.table import simglucose_people
+from peers.environment import python_with
+from scipy import stats
+
+SCORES = ("tir", "tbr", "tbr54", "tar", "mean", "ended")
+GROUPS = ("adult", "adolescent", "child")
+
+
+def ours(people: People, seeds: int, days: int) -> tuple[np.ndarray, float]:
+    """Glucose of each 3-min step, (30 · seeds, steps), as simglucose reports it: the mean of its minutes; seconds."""
+    who = np.tile(np.arange(len(people)), seeds)
+    world = GlucoseWorld(
+        people,
+        n=len(who),
+        interval=3.0,
+        sensor="simglucose",
+        pump="simglucose",
+        meals="simglucose",
+        scored="sensor",
+        keep=True,
+    )
+    policy, began = BasalBolus(), time.perf_counter()
+    seen = world.reset(1, who=who)
+    policy.reset({k: v[who] for k, v in people.known.items()}, world.n)
+    for _ in range(days * 480):
+        seen = world.step(policy.act(seen))
+    seconds = time.perf_counter() - began
+    return world.trace.reshape(world.n, -1, 3).mean(axis=2), seconds
+
+
+def by_patient(glucose: np.ndarray, names: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Scores: each patient's mean over its runs, by group."""
+    steps = glucose.shape[1]
+    held = [np.where(np.isnan(row), row[np.flatnonzero(~np.isnan(row))[-1]], row) for row in glucose]
+    scores = glucose_scores(np.array(held), steps)
+    out: dict[str, dict[str, np.ndarray]] = {}
+    for group in GROUPS:
+        who = sorted({n for n in names if n.startswith(group)})
+        out[group] = {s: np.array([scores[s][names == n].mean() for n in who]) for s in SCORES}
+    out["all"] = {s: np.concatenate([out[g][s] for g in GROUPS]) for s in SCORES}
+    return out
+
+
+def main() -> None:
+    """Run and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--peer", nargs="*", default=[], help="files that the peer's script wrote")
+    parser.add_argument("--run-peer", type=int, nargs="*", default=[], help="seeds to run the peer with now")
+    args = parser.parse_args()
+    script = Path(__file__).parent / "peers" / "simglucose_basal_bolus.py"
+    files = list(args.peer)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.run_peer:
+            python = python_with("simglucose")
+            if python is not None:
+                files.append(f"{folder}/peer.npz")
+                seeds = [str(s) for s in args.run_peer]
+                subprocess.run([python, script, files[-1], "--days", str(args.days), "--seeds", *seeds], check=True)
+        if "DOSELOOP_SIMGLUCOSE" not in os.environ and (python := python_with("simglucose")) is not None:
+            found = "import simglucose, os; print(os.path.dirname(simglucose.__file__))"
+            out = subprocess.run([python, "-W", "ignore", "-c", found], check=True, capture_output=True, text=True)
+            os.environ["DOSELOOP_SIMGLUCOSE"] = out.stdout.strip()
+        theirs = [np.load(f) for f in files]
+        people = simglucose_people()
+        glucose, seconds = ours(people, args.seeds, args.days)
+        mine = by_patient(glucose, np.tile(people.ids, args.seeds))
+        result = {
+            "days": args.days,
+            "our_seeds": args.seeds,
+            "our_seconds": seconds,
+            "our_patient_days_per_second": len(glucose) * args.days / seconds,
+            "ours": {g: {s: round(float(v.mean()), 3) for s, v in rows.items()} for g, rows in mine.items()},
+        }
+        if theirs:
+            peer = by_patient(
+                np.concatenate([t["glucose"] for t in theirs]), np.concatenate([t["who"] for t in theirs])
+            )
+            runs, spent = sum(len(t["glucose"]) for t in theirs), sum(float(t["seconds"]) for t in theirs)
+            result["simglucose_runs"] = runs
+            result["simglucose_patient_days_per_second"] = runs * args.days / spent
+            result["simglucose"] = {
+                g: {s: round(float(v.mean()), 3) for s, v in rows.items()} for g, rows in peer.items()
+            }
+            result["difference"] = {}
+            for g in mine:
+                rows = {}
+                for s in SCORES:
+                    d = mine[g][s] - peer[g][s]
+                    half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
+                    rows[s] = {"mean": round(float(d.mean()), 3), "half_width_95": round(float(half), 3)}
+                result["difference"][g] = rows
+    save("basal_bolus", result)
+    for g in mine:
+        line = "  ".join(f"{s} {result['ours'][g][s]:.2f}" for s in SCORES)
+        print(f"{g:<11} doseloop    {line}")
+        if theirs:
+            print(f"{'':<11} simglucose  " + "  ".join(f"{s} {result['simglucose'][g][s]:.2f}" for s in SCORES))
+            pairs = result["difference"][g].items()
+            print(
+                f"{'':<11} difference  " + "  ".join(f"{s} {d['mean']:+.2f}±{d['half_width_95']:.2f}" for s, d in pairs)
+            )
+
+
+if __name__ == "__main__":
+    main()

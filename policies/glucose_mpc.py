@@ -18,6 +18,7 @@ from ..controller.snapshot import Snapshot
 from ..models import load
 from ..pkpd.model import Model
 from ..twin.follow import Disturbed, Follow, Process, Sensor, Wander
+from ..virtual.glucose_prior import glucose_prior
 from ..virtual.world import Observation
 from .eating import Eating
 from .following import FollowingPolicy
@@ -145,14 +146,14 @@ class GlucoseMPC(FollowingPolicy):
             blocks=(*t.blocks, stages - sum(t.blocks)),
         )
         super().__init__(model, interval, follow or follow_glucose(model, interval), problem, TRUST, threads)
-        self.prior = prior
+        self.prior: Prior = prior or glucose_prior(model)
         self.stomach = [model.names("states").index(s) for s in ("qsto1", "qsto2") if s in model.names("states")]
         wander = self.follow.disturbed[0].wander
         self.fades = np.exp(-(np.arange(stages) + 0.5) * interval / wander.tau)
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n patients: ``basal`` U/h, ``carb_ratio`` g/U, ``correction`` mg/dL per U, weight, group."""
-        mean, covariance = self.prior(known) if self.prior else (None, None)
+        mean, covariance = self.prior(known)
         self.begin(known, n, mean, covariance)
         self.eating = Eating(n)
         self.basal = np.asarray(known["basal"], dtype=float) / 60.0

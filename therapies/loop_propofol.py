@@ -25,8 +25,8 @@ THERAPY = LoopTherapy(
     id="propofol",
     drug="propofol",
     title="Depth of anaesthesia under propofol",
-    purpose="Simulation and research of closed-loop anaesthesia in adults, with an anaesthetist present who may overrule "
-    "it at any time. Not for dosing people.",
+    purpose="Simulation and research of closed-loop anaesthesia in adults, with an anaesthetist present who may "
+    "overrule it at any time. Not for dosing people.",
     model_ids=("propofol_eleveld2018", "propofol_adult_schnider1998"),
     interval=1 / 12,
     horizon=5.0,

@@ -54,11 +54,11 @@ def read_table(path: str | os.PathLike[str], ratios_from: str | os.PathLike[str]
         RecordError: listing, with their rows, every column that is missing, every value that is no positive number,
             names that come twice, groups that are not known, and patients whose basal state is no steady state.
     """
-    rows, columns = _rows(path)
+    rows, header = _rows(path)
     quest = {r.get("Name", "").strip(): r for r in (_rows(ratios_from)[0] if ratios_from else rows)}
     model, file = load(MODEL), Path(path).name
     wanted = {n: COLUMN.get(n, n) for n in model.individual_units if n != "basal"}
-    problems = [f"{file}: no column '{c}'" for c in ("Name", *wanted.values(), "u2ss") if c not in columns]
+    problems = [f"{file}: no column '{c}'" for c in ("Name", *wanted.values(), "u2ss") if c not in header]
     if not rows:
         problems.append(f"{file} has no rows")
     if problems:
@@ -66,7 +66,7 @@ def read_table(path: str | os.PathLike[str], ratios_from: str | os.PathLike[str]
 
     values = np.full((len(rows), len(model.individual_units)), math.nan)
     start, names, groups = np.full((len(rows), len(START)), math.nan), [], []
-    given = {c for c in START if c in columns}
+    given = {c for c in START if c in header}
     for i, row in enumerate(rows):
         where, name = f"{file} row {i + 2}", row["Name"].strip()
         number = functools.partial(_number, row, where=where, problems=problems)
@@ -196,7 +196,7 @@ def _unsteady(values: np.ndarray, names: Sequence[str], file: str) -> list[str]:
 
     x0 = starting_states(system(model), values[good])
     at = {n: list(model.individual_units).index(n) for n in ("vg", "basal")}
-    for x, p, i in zip(x0, values[good], np.flatnonzero(good)):
+    for x, p, i in zip(x0, values[good], np.flatnonzero(good).tolist()):
         drift = rhs(model, 0.0, x, p, None, {"sc": p[at["basal"]] / 60})[3] / p[at["vg"]]
         if not abs(drift) <= DRIFT:
             problems.append(

@@ -65,6 +65,7 @@ class Scores:
     wide: float
     per_step: float
     surprise: tuple[float, ...]  # mean negative log density of the truth: now, then ahead
+    next_surprise: float  # of the next reading
 
     def line(self) -> str:
         """One line of a table."""
@@ -74,7 +75,7 @@ class Scores:
             f"{self.name:34s} next {100 * self.cover_next:5.1f} | reading {f(self.cover_reading)} "
             f"| truth {f(self.cover_truth)} | rmse {self.rmse_next:5.1f} truth {g(self.rmse_truth)} "
             f"| ± {g(self.width)} | nis {self.nis:4.2f} gated {100 * self.gated:4.2f} % widened {self.widened:4.2f} "
-            f"wide {self.wide:4.2f} | {1e3 * self.per_step:6.3f} ms | {np.mean(self.surprise):6.3f}"
+            f"wide {self.wide:4.2f} | {1e3 * self.per_step:6.3f} ms | {np.mean(self.surprise):6.3f} {self.next_surprise:6.3f}"
         )
 
 
@@ -149,6 +150,7 @@ def run(
         float(np.mean(wide)),
         spent / n / T,
         (float(np.mean(logs)), *tests_a[:, :, 5].mean(0)),
+        -float(b.log_evidence.mean() / T),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from doseloop.models import load
 from doseloop.pkpd.individuals import individuals
 from doseloop.policies.eating import Eating
+from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.glucose_world import GlucoseWorld
 from doseloop.virtual.people import People
@@ -87,18 +88,8 @@ def glucose_patients(model_id: str, n: int, split: str) -> People:
 
 
 def propofol_patients(model_id: str, n: int, split: str) -> People:
-    """Adults of 18 to 80 years, by the model's own variability; BIS by Eleveld's curve where the model has none."""
-    model = load(model_id)
-    rng = np.random.Generator(np.random.Philox(key=[SPLITS[split], len(model_id)]))
-    age, sex = rng.uniform(18, 80, n), rng.integers(0, 2, n).astype(float)
-    height = np.where(sex > 0, 164.0, 177.0) + 7 * rng.standard_normal(n)
-    weight = np.clip(25.5 * (height / 100) ** 2 * np.exp(0.15 * rng.standard_normal(n)), 45, 130)
-    values = {"age": age, "sex": sex, "height": height, "weight": weight, "opioid": np.ones(n), "venous": np.zeros(n)}
-    covariates = np.column_stack([values[c] for c in model.names("covariates")])
-    eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, n)
-    p = individuals(model, covariates, eta)
-    known = {k: values[k] for k in ("weight", "age", "height", "sex")}
-    return _people(model, p, covariates, eta, known, np.full(n, "adult"), f"{model_id} {split}")
+    """Adults of the anaesthesia cohort."""
+    return anaesthesia_cohort(model_id, split, n)
 
 
 def record_glucose(
@@ -154,7 +145,7 @@ def record_propofol(people: People, minutes: float = 80.0, interval: float = 1 /
     """Induction by about 2 mg/kg and an infusion that is changed now and then towards a BIS of 50, half at random;
     random surgery, the usual monitor."""
     world = AnaesthesiaWorld(people, interval=interval, surgery="random", monitor="usual")
-    seen, n = world.reset(seed=seed), len(people)
+    seen, n, drug = world.reset(seed=seed), len(people), people.model.names("routes").index("propofol")
     rng = np.random.Generator(np.random.Philox(key=[78, seed]))
     weight = people.known["weight"]
     dose, minutes_of_it = 2.0 * np.exp(0.2 * rng.standard_normal(n)), rng.uniform(1.0, 3.0, n)
@@ -177,8 +168,10 @@ def record_propofol(people: People, minutes: float = 80.0, interval: float = 1 /
         induction = now < minutes_of_it
         asked = np.where(induction, dose * weight / minutes_of_it, rate)
         asked = np.where(now > minutes - 8, 0.0, asked)
-        seen = world.step(asked[:, None])
-        rows["given"].append(seen.delivered[:, 0])
+        action = np.zeros((n, len(world.actions)))
+        action[:, drug] = asked
+        seen = world.step(action)
+        rows["given"].append(seen.delivered[:, drug])
         keep(seen, world.truth[:, -1])
     out = {name: np.array(v) for name, v in rows.items()}
     zero = np.zeros_like(out["given"])

@@ -214,9 +214,10 @@ class Follow:
     def names(self) -> tuple[str, ...]:
         """Names of the augmented state's rows, in order."""
         disturbances = tuple("disturbed " + "+".join(d.inputs) for d in self.disturbed)
-        extra = ("offset",) * (self.offset is not None)
-        for i, w in enumerate(self.sensor.slow):
-            name = "coloured" if i == 0 else f"coloured {i + 1}"
+        extra: tuple[str, ...] = ()
+        named = [("offset", self.offset)] if self.offset is not None else []
+        named += [("coloured" if i == 0 else f"coloured {i + 1}", w) for i, w in enumerate(self.sensor.slow)]
+        for name, w in named:
             extra += (name, f"{name} rate")[: w.order]
         return self.model.names("states") + tuple(self.effects or ()) + disturbances + extra
 
@@ -258,8 +259,8 @@ def _problems(f: Follow) -> list[str]:
     wanders |= {"offset": f.offset} if f.offset else {}
     wanders |= {f"coloured {i + 1}": w for i, w in enumerate(f.sensor.slow)}
     for name, w in wanders.items():
-        if w.order not in (1, 2) or (w.order == 2 and (not name.startswith("coloured") or math.isinf(w.tau))):
-            bad.append(f"{name}: order {w.order}; 1, or for a coloured error with a finite tau 2")
+        if w.order not in (1, 2) or (w.order == 2 and (name.startswith("disturbed") or math.isinf(w.tau))):
+            bad.append(f"{name}: order {w.order}; 1, or 2 with a finite tau and for no input")
         if not (w.sd >= 0 and math.isfinite(w.sd)) or not w.tau > 0 or not (0 <= w.first < math.inf):
             bad.append(f"{name}: sd {w.sd}, tau {w.tau}, start {w.start}")
     for name, p in f.states.items():

@@ -122,7 +122,8 @@ def _candidates(m: Model, seed: int, who: np.ndarray, attempt: int) -> tuple[dic
     group, many = who % len(GROUPS), -(-len(m.effects) // 4)
     median, sd, low, high = np.array([WEIGHT[g] for g in GROUPS])[group].T
     weight = median * np.exp(sd * normals(seed, who, PERSON, 1, first=attempt)[:, 0])
-    eta = normals(seed, who, EFFECTS, len(m.effects), first=attempt * many) @ np.linalg.cholesky(m.omega).T
+    z = normals(seed, who, EFFECTS, len(m.effects), first=attempt * many)
+    eta = np.einsum("nk,ek->ne", z, np.linalg.cholesky(m.omega))  # BLAS may sum otherwise in another company
     columns = {"weight": weight, "group": group.astype(float)}
     covariates = np.stack([columns[c] for c in m.names("covariates")], axis=1)
     parameters = individuals(m, covariates, eta)

@@ -73,7 +73,7 @@ class GlucosePrior:
         far = np.sqrt(np.diag(S))
         off = np.clip(off, -FAR * far, FAR * far)
         gain = np.linalg.solve(S, self.joint[q:, :q]).T
-        mean = self.effects[group] + off @ gain.T
+        mean = self.effects[group] + np.einsum("nf,ef->ne", off, gain)
         covariance = self.joint[:q, :q] - gain @ self.joint[q:, :q]
         mean = self._held(mean, np.exp(features[:, 0]), np.exp(features[:, 3]), group, at)
         return mean, 0.5 * (covariance + covariance.T)

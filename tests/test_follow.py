@@ -12,6 +12,7 @@ from doseloop.pkpd.regimen import Infusion, Regimen
 from doseloop.twin import posterior
 from doseloop.twin.follow import Disturbed, Follow, Process, Sensor, Wander, Watch
 from doseloop.twin.follower import Follower
+from doseloop.twin.horizon_casadi import CasadiWindow
 from helpers_follow import (
     LINEAR,
     MAN,
@@ -175,3 +176,25 @@ def test_wrong_shapes_are_refused():
     ):
         with pytest.raises(DoseloopError):
             bad()
+
+
+def test_the_window_is_solved_as_casadi_solves_it():
+    wanders = (Wander(0.5, 20.0, order=2), Wander(0.3, 8.0))
+    f = nonlinear_statement(
+        sensor=Sensor(additive=0.6, coloured=wanders, low=-20.0),
+        states={"central": Process(absolute=4.0)},
+        memory=300.0,
+    )
+    u, y, _ = patient(f, steps=15, seed=7)
+    y[4] = np.nan
+    follower = Follower(f, MAN, count=1, method="horizon", window=20, iterations=30)
+    e = follower.engine
+    mean, covariance = e.arrival[0][0].copy(), e.arrival[1][0].copy()
+    window = CasadiWindow(f, 15, np.array([MAN[c] for c in f.model.names("covariates")]), np.zeros(2), f.model.omega)
+    for k in range(15):
+        belief = follower.step(u[k], y[k])
+    found = window.solve(mean, covariance, u, np.concatenate([[np.nan], y]))
+    sd = np.sqrt(np.diag(belief.covariance[0])) + 1e-9
+    assert found.success
+    assert np.abs((belief.mean[0] - found.states[-1]) / sd).max() < 1e-4
+    assert np.abs((e.z[0, :16] - found.states) / sd).max() < 1e-4

@@ -127,6 +127,6 @@ def most(amount: float, nothing: float, given: float, edge: float, steepness: fl
     """
     if given < nothing:
         return math.inf
-    if nothing >= edge:
+    if given == nothing:
         return 0.0
-    return amount * ((edge - nothing) / (given - nothing)) / steepness
+    return amount * max((edge - nothing) / (given - nothing), 0.0) / steepness

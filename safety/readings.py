@@ -98,7 +98,6 @@ def _change(reading: Measurement, value: float, time: float, name: str, out: lis
     before = reading.previous
     if before is None:
         return 0.0
-    why = ""
     if not isinstance(before, Reading):
         why = f"is of type {type(before).__name__}, not a reading"
     else:

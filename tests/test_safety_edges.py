@@ -865,6 +865,14 @@ def test_limits_that_are_off_stop_nothing():
     assert verdict.allowed.amount == 1000.0
 
 
+def test_a_reading_with_none_before_it_has_no_rate():
+    row = replace(LIMITS.measured[1], change_max=b(0.5, "mg/dL/min"), fall_max=b(0, "mg/dL/min"), fall_below=OFF)
+    limits = table(measurements=(LIMITS.measured[0], row))
+    assert guard(ask(), knows(**sugar()), limits).codes == set()
+    assert guard(ask(), knows(**changed(100.0, 100.0)), limits).codes == set()
+    assert guard(ask(), knows(**changed(100.0, 100.001)), limits).codes == {C.MEASUREMENT_FALLING}
+
+
 def test_decimal_increments_do_not_lose_a_step():
     """0.3 is three times 0.1, and 0.3 less 0.1 less 0.1 leaves 0.1."""
     action = dose_limits(increment=b(0.1, "mg"), minimum=b(0.1, "mg"), maximum=b(0.3, "mg"), increase_base=b(0.3, "mg"))

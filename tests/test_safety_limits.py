@@ -590,6 +590,8 @@ SENTENCES = [
     (ask(), knows(**projects(board(0, 20, 40))), "40 mg of the 50 asked. The asked dose of 50 mg is over 40 mg, the most that on board was projected for."),
     (ask(), knows(**projects(board(0, 0, -40))), "Give no dose now. The projected on board is of a negative amount (-40)."),
     (ask(), knows(**projects(board(-1e308, 1e308, 40))), "Give no dose now. The projected on board changes by more than a number can hold."),
+    (ask(), knows(**projects(board(0, 0, -0.5))), "Give no dose now. The projected on board is of a negative amount (-0.5)."),
+    (ask(0.0), knows(**projects(board(-1e308, 1e308, 0.0))), "Give no dose now. The projected on board changes by more than a number can hold."),
     (ask(), knows(projections=(board(), pressure(), None)), "Give no dose now. A projection is missing."),
     (ask(), knows(projections=(board(), pressure(), board(name="pain"))), "Give no dose now. testdrug has no bound on 'pain'."),
     (ask(), knows(projections=(board(unit="g"), pressure())), "Give no dose now. The projected on board is in 'g'; it is wanted in mg."),

@@ -1,7 +1,7 @@
 """The own limits of single patients in a batch: they only tighten, and they are as a table of the patient's own."""
 
 import importlib.util
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -211,6 +211,14 @@ def test_own_limits_of_another_shape_are_listed():
     ]
     with pytest.raises(ValueError, match=r"^projection_units: 1 where 2 are meant$"):
         guard_batch(replace(batch(3), projection_units=("mg",)), LIMITS)
+
+
+def test_arrays_without_any_length_are_listed():
+    plain = batch(3, own=OwnLimits(maximum=np.zeros(3)))
+    none = {f.name: np.zeros((), a.dtype) for f in fields(plain) if isinstance(a := getattr(plain, f.name), np.ndarray)}
+    with pytest.raises(ValueError, match=r"^amount: shape \(\) where \(n\) is meant\n") as caught:
+        guard_batch(replace(plain, **none), LIMITS)
+    assert len(str(caught.value).splitlines()) == len(none)
 
 
 def test_compiled_code_gets_arrays_of_one_layout_and_those_that_have_it_as_they_are():

@@ -286,7 +286,7 @@ def _problems(f: Follow) -> list[str]:
         bad.append(f"late is {f.late}")
     if not system(m).linear and not 0 < (m.step if f.step is None else f.step) < math.inf:
         bad.append("the model declares no fixed step: name one")
-    w = f.watch
-    if not (w.gate > w.settle > 0 and w.patience >= 1 and w.memory >= 1 and w.alarm > 1 and w.most >= 1):
-        bad.append(f"watch: {w}")
+    a = f.watch
+    if not (a.gate > a.settle > 0 and a.patience >= 1 and a.memory >= 1 and a.alarm > 1 and a.most >= 1):
+        bad.append(f"watch: {a}")
     return bad

@@ -100,8 +100,8 @@ class CasadiWindow:
 
         Q = np.zeros((L, L))
         Q[:nx, :nx] = np.diag(layout.absolute)
-        k = keep[nx : nx + q]
-        Q[nx : nx + q, nx : nx + q] = (1 - np.outer(k, k)) * omega
+        kept = keep[nx : nx + q]
+        Q[nx : nx + q, nx : nx + q] = (1 - np.outer(kept, kept)) * omega
         Q[nx + q : nx + q + d, nx + q : nx + q + d] = np.diag(layout.gained[nx + q : nx + q + d] ** 2)
         if tail:
             Q[L - tail :, L - tail :] = layout.added

@@ -1,0 +1,100 @@
+"""What is followed, and how surely: the statements for glucose and for propofol, tuned on the cohorts' train splits.
+
+The numbers are the process noise and the sensor's error as the estimator takes them; how they were chosen, and what
+they cover on held-out patients of the same and of the other model, stands in docs/following.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..pkpd.model import Model
+from .follow import Disturbed, Follow, Process, Sensor, Wander, Watch
+
+__all__ = ["follow_glucose", "follow_propofol"]
+
+
+def follow_glucose(
+    model: Model,
+    interval: float = 5.0,
+    *,
+    announced: bool = True,
+    effects: Sequence[str] | None = None,
+    late: float = 15.0,
+) -> Follow:
+    """Glucose in type 1 diabetes by a continuous monitor, whatever the model of the shared conventions.
+
+    Estimated beside the states: the patient's effects; a flux of glucose that nobody announced (input ``dawn``,
+    mg/kg/min); the true size of each announced meal (a factor on ``carbs``, anew with each meal); the monitor's error,
+    a smooth part that forgets in a quarter of an hour and a slow one (calibration).
+
+    Args:
+        model: inputs ``carbs`` and ``dawn``, outputs ``sensor`` and ``glucose``.
+        interval: min between samples.
+        announced: whether meals are announced; else the unexplained flux is as large as a meal's.
+        effects: to estimate, default all.
+        late: how late a reading may come, min.
+    """
+    states, inputs = model.names("states"), model.names("inputs")
+    plasma, gut = ("gp", "qgut") if "gp" in states else ("q1", "d2")
+    return Follow(
+        model,
+        interval,
+        "sensor",
+        # a Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to its two of order 2
+        Sensor(additive=1.0, coloured=(Wander(8.0, 12.0, order=2), Wander(5.0, 1440.0)), low=40.5, high=399.5),
+        truth="glucose",
+        effects=effects,
+        memory=1500.0,
+        states={plasma: Process(relative=0.004), gut: Process(relative=0.04)},
+        disturbed=(
+            Disturbed(("dawn",), Wander(0.55, 75.0) if announced else Wander(2.0, 40.0)),
+            Disturbed(("carbs", "meal") if "meal" in inputs else ("carbs",), Wander(0.3, 1e6), scale=True, onset=True),
+        ),
+        signed=("x",) if "x" in states else (),
+        late=late,
+    )
+
+
+def follow_propofol(
+    model: Model,
+    interval: float = 1 / 12,
+    *,
+    effects: Sequence[str] | None = None,
+    late: float = 0.25,
+) -> Follow:
+    """BIS under propofol, by a monitor that lags and smooths.
+
+    Estimated beside the states: the patient's effects, the stimulation of surgery (an offset of BIS), the monitor's
+    noise (a critically damped process, as it was identified: `virtual.monitors`). Readings of a signal quality below
+    60 are not used; the delay is the patient's own and 2 min · (1 - quality / 100) more.
+
+    Args:
+        model: output ``bis``, individual parameter ``delay``.
+        interval: min between samples.
+        effects: to estimate; default all but those of other drugs.
+        late: how late a reading may come, min.
+    """
+    if effects is None:
+        effects = [e for e in model.names("effects") if not e.endswith("_remifentanil")]
+    return Follow(
+        model,
+        interval,
+        "bis",
+        Sensor(
+            additive=1.0,
+            coloured=Wander(4.4, 1 / (60 * 0.0622), order=2),
+            delay="delay",
+            quality=60.0,
+            quality_delay=2.0,
+            low=0.0,
+            high=100.0,
+        ),
+        effects=effects,
+        memory=math.inf,
+        offset=Wander(12.0, 6.0, start=1.0),
+        late=late,
+        longest_delay=2.0,
+        watch=Watch(),
+    )

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from doseloop.pkpd.calls import call_kernel
+from doseloop.pkpd.jit import jit
 from doseloop.virtual import streams
+from doseloop.virtual.lane_draws import ROWS, draws_kernel
 from doseloop.virtual.streams import normal_of, philox, uniforms
 from scipy import stats
 from scipy.special import ndtri
@@ -72,3 +75,24 @@ def test_large_seeds_and_counts_use_all_their_bits():
 def test_streams_have_different_numbers():
     names = [n for n in streams.__all__ if n.isupper()]
     assert len({getattr(streams, n) for n in names}) == len(names)
+
+
+@jit
+def run(kernel, seeds, patients, counts, out):
+    call_kernel(kernel, seeds, patients, counts, 0, 0, out)
+
+
+def test_the_kernel_of_a_block_draws_the_same():
+    rng = np.random.default_rng(0)
+    seeds, patients = rng.integers(-(2**62), 2**62, 8), rng.integers(0, 2**32, 8)
+    out = np.zeros((ROWS, 8))
+    for stream, normals in ((streams.SENSOR, 4), (streams.GAP, 1)):
+        kernel = draws_kernel(stream, normals)
+        for start in [*range(300), 2**31, 2**32 - 4, 2**40]:
+            counts = start + np.arange(8)
+            run(kernel, *(a.ctypes.data for a in (seeds, patients, counts, out)))
+            for lane in range(8):
+                u = uniforms(seeds[lane], patients[lane], stream, counts[lane])
+                assert tuple(out[:4, lane]) == u
+                z = [normal_of(v) for v in u[:normals]]
+                np.testing.assert_allclose(out[4 : 4 + normals, lane], z, rtol=1e-14)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ..pkpd.calls import get, geti, put
+from ..pkpd.calls import get, geti, put, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import core as c
@@ -57,14 +57,23 @@ def _true_bis(job, b, lane, t):
 
 
 @jit
-def _observe(job, b, lane, count, pressure):
+def _draw(job, b):
+    """The monitor's random numbers at the clocks of a block."""
+    counts, clock = c.block(job, c.COUNTS, 1, b), geti(job, c.CLOCK) + b * c.LINE
+    for lane in range(LANES):
+        puti(counts, lane, np.int64(get(clock, lane)) + 1)
+    return c.draw(job, b)
+
+
+@jit
+def _observe(job, b, lane, count, pressure, drawn):
     """Sample the monitor at tick ``count`` and write what is seen."""
     i, tick, width = b * LANES + lane, get(geti(job, c.NUMBERS), 0), geti(job, c.BLOCKS) * LANES
     seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
     t, ring, many = count * tick, geti(job, RING_TICKS), geti(job, c.FAULTS)
     watch, f, faults = c.block(job, WATCH, M_RING + ring, b), geti(job, MONITOR), c.block(job, c.FAULT, many * WIDTH, b)
     drift = drifted(faults, many, lane, t)
-    shown, quality = monitor_read(f, watch, lane, ring, seed, patient, count, tick, drift)
+    shown, quality = monitor_read(f, watch, lane, ring, seed, patient, count, tick, drift, drawn)
     shown, stamp = report(faults, many, lane, c.block(job, MEMORY, RING + DEPTH, b), shown, t, tick)
     mean = math.nan
     if geti(job, MAP_ROW) >= 0:
@@ -130,9 +139,11 @@ def anaesthesia_step(job, first, last):
                 c.propagate(job, b)
             c.advance(job, b)
             for lane in range(LANES):
+                put(clock, b * LANES + lane, get(clock, b * LANES + lane) + 1.0)
+            drawn = _draw(job, b)
+            for lane in range(LANES):
                 i = b * LANES + lane
-                at = np.int64(get(clock, i)) + 1
-                put(clock, i, np.float64(at))
+                at = np.int64(get(clock, i))
                 bis, pressure = _true_bis(job, b, lane, at * tick)
                 if not math.isfinite(bis):
                     put(geti(job, c.ENDED), i, np.float64(c.NOT_FINITE))
@@ -141,7 +152,7 @@ def anaesthesia_step(job, first, last):
                 if map_row >= 0:
                     put(geti(job, PRESSURES), j * width + i, get(y, map_row * LANES + lane) + pressure)
                 monitor_keep(watch, lane, ring, at, bis)
-                _observe(job, b, lane, at, pressure)
+                _observe(job, b, lane, at, pressure, drawn)
         for lane in range(LANES):
             for d in range(actions):
                 said = get(syringes, (d * SYRINGE_ROWS + S_SAID) * LANES + lane)
@@ -168,7 +179,7 @@ def anaesthesia_reset(job, first, last):
             continue
         c.propagate(job, b)
         c.outputs_of(job, b)
-        table = geti(job, STIMULUS_NUMBERS)
+        table, drawn = geti(job, STIMULUS_NUMBERS), _draw(job, b)
         for lane in range(LANES):
             i = b * LANES + lane
             if geti(geti(job, c.MASK), i) == 0:
@@ -197,6 +208,6 @@ def anaesthesia_reset(job, first, last):
             bis, pressure = _true_bis(job, b, lane, 0.0)
             monitor_admit(geti(job, MONITOR), watch, lane, ring, seed, patient, own, bis)
             keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, bis)
-            _observe(job, b, lane, 0, pressure)
+            _observe(job, b, lane, 0, pressure, drawn)
             for d in range(actions):
                 put(geti(job, c.OUT), (c.O_DELIVERED + d) * width + i, 0.0)

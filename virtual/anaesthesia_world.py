@@ -68,6 +68,7 @@ class AnaesthesiaWorld(World):
             sensed="bis",
             keep=keep,
             threads=threads,
+            normals=3,
             slots=SLOTS,
         )
         n = self.n

@@ -12,6 +12,7 @@ from ..pkpd.calls import call_kernel, get, geti, put
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..pkpd.march import march, prepare
+from .lane_draws import ROWS
 
 LINE = 8 * LANES  # bytes of a row
 
@@ -51,7 +52,10 @@ LINE = 8 * LANES  # bytes of a row
     SENSED,  # row of the output that the sensor reads
     FAULTS,  # how many for each patient
     FAULT,
-) = range(35)
+    DRAW,  # kernel of the sensor's random numbers (`virtual.lane_draws`)
+    COUNTS,  # its counters, integers: (blocks, 1, 8)
+    DRAWN,  # what it wrote: (blocks, lane_draws.ROWS, 8)
+) = range(38)
 OWN = 40  # a world's own slots start here
 
 # rows of what a world says after a step
@@ -107,6 +111,15 @@ def propagate(job, b):
     """Make a block's propagator anew, after its parameters changed."""
     k, s = block(job, K, geti(job, ROWS_K), b), block(job, S, 2, b)
     prepare(geti(job, PROPAGATOR), s, block(job, P, geti(job, ROWS_P), b), k, get(geti(job, NUMBERS), 1))
+
+
+@jit
+def draw(job, b):
+    """The sensor's random numbers of a block, at ``COUNTS``: address of the rows of four uniforms, then of normals."""
+    seeds, out = geti(job, KEY) + b * LINE, block(job, DRAWN, ROWS, b)
+    patients = seeds + geti(job, BLOCKS) * LINE
+    call_kernel(geti(job, DRAW), seeds, patients, block(job, COUNTS, 1, b), 0, 0, out)
+    return out
 
 
 @jit

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ..pkpd.calls import get, geti, put
+from ..pkpd.calls import get, geti, put, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import core as c
@@ -29,7 +29,7 @@ from .pumps import (
     insulin_command,
     insulin_minute,
 )
-from .sensors import CGM_ROWS, DUE, cgm_admit, cgm_sample
+from .sensors import CGM_ROWS, COUNT, DUE, cgm_admit, cgm_sample
 
 __all__ = ["SLOTS", "glucose_reset", "glucose_step"]
 
@@ -69,7 +69,16 @@ LOWEST, HIGHEST = 10.0, 600.0  # mg/dL: a run ends outside (the usual benchmark'
 
 
 @jit
-def _sample(job, b, lane, minute):
+def _draw(job, b):
+    """The random numbers of a block's next samples."""
+    counts, worn = c.block(job, c.COUNTS, 1, b), c.block(job, WORN, CGM_ROWS, b)
+    for lane in range(LANES):
+        puti(counts, lane, np.int64(get(worn, COUNT * LANES + lane)))
+    return c.draw(job, b)
+
+
+@jit
+def _sample(job, b, lane, minute, drawn):
     """Read the sensor at ``minute`` and keep what arrives as the newest reading."""
     width = geti(job, c.BLOCKS) * LANES
     i, key, count = b * LANES + lane, geti(job, c.KEY), geti(job, c.FAULTS)
@@ -84,6 +93,7 @@ def _sample(job, b, lane, minute):
         minute + get(geti(job, MIDNIGHT), i),
         get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, c.SENSED) * LANES + lane),
         drifted(faults, count, lane, minute),
+        drawn,
     )
     memory = c.block(job, MEMORY, RING + DEPTH, b)
     value, stamp = report(faults, count, lane, memory, value, minute, np.float64(geti(job, EVERY)))
@@ -226,9 +236,10 @@ def _outcome(job, b, j):
             if ended > 0:
                 put(truth, lane, LOWEST - 1 if ended == c.LOW else HIGHEST + 1)
     if due:
+        drawn = _draw(job, b)
         for lane in range(LANES):
             if get(clock, lane) >= get(worn, DUE * LANES + lane):
-                _sample(job, b, lane, get(clock, lane))
+                _sample(job, b, lane, get(clock, lane), drawn)
 
 
 @jit
@@ -279,6 +290,9 @@ def glucose_reset(job, first, last):
             cgm_admit(geti(job, SENSOR), c.block(job, WORN, CGM_ROWS, b), lane, seed, patient)
             keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, math.nan)
             _forget(job, b, lane)
-            _sample(job, b, lane, 0.0)
             _hear(job, b, lane, 0.0)
+        drawn = _draw(job, b)
+        for lane in range(LANES):
+            if geti(geti(job, c.MASK), b * LANES + lane):
+                _sample(job, b, lane, 0.0, drawn)
         _tell(job, b)

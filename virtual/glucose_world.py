@@ -85,6 +85,7 @@ class GlucoseWorld(World):
             sensed="sensor",
             keep=keep,
             threads=threads,
+            normals=2 if worn.error == "autoregressive" else 0,
             slots=SLOTS,
         )
         n, B, width = self.n, self.blocks, self.blocks * LANES

@@ -181,9 +181,10 @@ M_NOISE, M_SLOPE, M_QUALITY, M_EPISODE, M_LEVEL, M_BIAS, M_DELAY, M_FIRST, M_RIN
 
 
 def ring_ticks(m: Monitor, own: float, tick: float) -> int:
-    """Ticks of past BIS to keep: the longest delay there can be, and the window."""
+    """Ticks of past BIS to keep: the longest delay there can be, and the window; a power of two."""
     longest = (own if m.own_delay else 0.0) + m.delay_max / 60
-    return math.ceil(longest / tick) + max(1, round(m.window / 60 / tick)) + 2
+    need = math.ceil(longest / tick) + max(1, round(m.window / 60 / tick)) + 2
+    return 1 << (need - 1).bit_length()
 
 
 @jit
@@ -204,7 +205,7 @@ def monitor_admit(f, a, lane, ring, seed, patient, own, bis):
 @jit
 def monitor_keep(a, lane, ring, count, bis):
     """Remember the true BIS at tick ``count``."""
-    put(a, (M_RING + count % ring) * LANES + lane, bis)
+    put(a, (M_RING + (count & (ring - 1))) * LANES + lane, bis)
 
 
 @jit
@@ -212,19 +213,20 @@ def _delayed(a, lane, ring, count, back):
     """BIS ``back`` ticks before tick ``count``, between ticks by a line."""
     whole = np.int64(back)
     share = back - whole
-    new = get(a, (M_RING + (count - whole) % ring) * LANES + lane)
-    old = get(a, (M_RING + (count - whole - 1) % ring) * LANES + lane)
+    new = get(a, (M_RING + ((count - whole) & (ring - 1))) * LANES + lane)
+    old = get(a, (M_RING + ((count - whole - 1) & (ring - 1))) * LANES + lane)
     return new + share * (old - new)
 
 
 @jit
-def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift):
+def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift, drawn):
     """One sample at tick ``count`` (0, 1, …): the reading (NaN: none) and the signal quality index.
 
-    ``drift`` is added before the range cuts.
+    ``drift`` is added before the range cuts. ``drawn`` is the address of four rows of uniforms, then three of normals,
+    of draw ``count + 1`` of the stream "sensor" (draw 0 was the admission's).
     """
-    u0, u1, u2, u3 = uniforms(seed, patient, SENSOR, count + 1)  # draw 0 was the admission's
-    z0, z1 = normal_of(u0), normal_of(u1)
+    u3 = get(drawn, 3 * LANES + lane)
+    z0, z1, z2 = get(drawn, 4 * LANES + lane), get(drawn, 5 * LANES + lane), get(drawn, 6 * LANES + lane)
     noise, slope = get(a, M_NOISE * LANES + lane), get(a, M_SLOPE * LANES + lane)
     fresh = get(f, N_A00) * noise + get(f, N_A01) * slope + get(f, N_L00) * z0
     put(
@@ -234,7 +236,7 @@ def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift):
     )
     put(a, M_NOISE * LANES + lane, fresh)
     keep = get(f, N_QUALITY_KEEP)
-    wander = keep * get(a, M_QUALITY * LANES + lane) + math.sqrt(1 - keep * keep) * normal_of(u2)
+    wander = keep * get(a, M_QUALITY * LANES + lane) + math.sqrt(1 - keep * keep) * z2
     put(a, M_QUALITY * LANES + lane, wander)
     quality = get(f, N_QUALITY) + get(f, N_QUALITY_SD) * wander
     bias = 0.0
@@ -256,10 +258,8 @@ def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift):
     shown = total / window + fresh + bias + drift
     if quality < get(f, N_BLANK):
         return math.nan, quality
-    if get(f, N_MISSING) > 0:
-        _, _, v2, _ = uniforms(seed, patient, SIGNAL, count)
-        if v2 < get(f, N_MISSING):
-            return math.nan, quality
+    if u3 > 1.0 - get(f, N_MISSING):  # its other end starts and stops artefacts
+        return math.nan, quality
     shown = min(100.0, max(0.0, shown))
     step = get(f, N_STEP)
     return (step * math.floor(shown / step + 0.5) if step > 0 else shown), quality

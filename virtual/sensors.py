@@ -329,10 +329,11 @@ def _dip(f, a, lane, seed, patient, t, day):
 
 
 @jit
-def cgm_sample(f, a, lane, seed, patient, t, day, true, drift):
+def cgm_sample(f, a, lane, seed, patient, t, day, true, drift, drawn):
     """One sample at t (min since admission) of interstitial glucose ``true``: the reading, NaN where there is none.
 
-    ``day`` is minutes since the midnight before admission; ``drift`` mg/dL is added before the range cuts.
+    ``day`` is minutes since the midnight before admission; ``drift`` mg/dL is added before the range cuts; ``drawn`` is
+    the address of four rows of uniforms, then two of normals, of draw ``COUNT`` of the stream "sensor".
     """
     count = np.int64(get(a, COUNT * LANES + lane))
     put(a, COUNT * LANES + lane, count + 1.0)
@@ -348,17 +349,17 @@ def cgm_sample(f, a, lane, seed, patient, t, day, true, drift):
             worn -= get(f, F_CYCLE) * math.floor(worn / get(f, F_CYCLE))
         gain = get(a, A0 * LANES + lane) + worn * (get(a, A1 * LANES + lane) + worn * get(a, A2 * LANES + lane))
         offset = get(a, B0 * LANES + lane) + worn * (get(a, B1 * LANES + lane) + worn * get(a, B2 * LANES + lane))
-        u0, u1, _, _ = uniforms(seed, patient, SENSOR, count)
         v, w = get(a, V1 * LANES + lane), get(a, V2 * LANES + lane)
         put(a, V2 * LANES + lane, v)
         v = get(a, PHI1 * LANES + lane) * v + get(a, PHI2 * LANES + lane) * w
-        v += get(a, SD * LANES + lane) * normal_of(u0)
+        v += get(a, SD * LANES + lane) * get(drawn, 4 * LANES + lane)
         put(a, V1 * LANES + lane, v)
         value = gain * true + offset + v + drift
         if get(f, F_SHARED_SD) > 0:
             c, w = get(a, C1 * LANES + lane), get(a, C2 * LANES + lane)
             put(a, C2 * LANES + lane, c)
-            c = get(f, F_SHARED1) * c + get(f, F_SHARED2) * w + get(f, F_SHARED_SD) * normal_of(u1)
+            c = get(f, F_SHARED1) * c + get(f, F_SHARED2) * w
+            c += get(f, F_SHARED_SD) * get(drawn, 5 * LANES + lane)
             put(a, C1 * LANES + lane, c)
             value += c
     if get(f, F_NIGHT) > 0:

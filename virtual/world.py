@@ -30,7 +30,9 @@ from ..pkpd.march import march_of
 from ..pkpd.population import starting_states
 from ..pkpd.system import system
 from . import core as c
+from .lane_draws import ROWS, draws_kernel
 from .people import People
+from .streams import SENSOR
 
 __all__ = ["ENDINGS", "Observation", "World", "lanes_of"]
 
@@ -111,6 +113,7 @@ class World:
         sensed: str,
         keep: bool,
         threads: int,
+        normals: int,
         slots: Mapping[str, int],
     ) -> None:
         model, self.people = people.model, people
@@ -136,10 +139,10 @@ class World:
         self._march = march_of(model, self.tick)
         self._keep, self._kept, self._pool = keep, [], None  # type: tuple[bool, list[np.ndarray], Any]
         self._slots = dict(slots)
-        self._plant(names.index(truth), names.index(sensed))
+        self._plant(names.index(truth), names.index(sensed), normals)
         self.time, self._ready = 0.0, False
 
-    def _plant(self, true: int, sensed: int) -> None:
+    def _plant(self, true: int, sensed: int, normals: int) -> None:
         m, S, B = self._march, self._march.system, self.blocks
         width = B * LANES
         start = self.people.start if self.people.start is not None else starting_states(S, self.people.parameters)
@@ -153,6 +156,8 @@ class World:
             "ACTION": np.zeros((width, len(self.actions))),
             "OUT": np.full((c.O_DELIVERED + len(self.actions), width), np.nan),
             "TRUTH": np.full((self.ticks, width), np.nan),
+            "COUNTS": np.zeros((B, 1, LANES), dtype=np.int64),
+            "DRAWN": np.zeros((B, ROWS, LANES)),
         }
         # all that changes: a snapshot copies these and nothing else
         self._state: dict[str, np.ndarray] = {
@@ -174,6 +179,7 @@ class World:
             "KERNEL": m.kernel,
             "PROPAGATOR": m.propagator,
             "OUTPUTS": m.outputs,
+            "DRAW": draws_kernel(SENSOR, normals),
             "ROWS_X": S.rows_x,
             "ROWS_P": S.rows_p,
             "ROWS_U": S.rows_u,

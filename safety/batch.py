@@ -298,7 +298,7 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
             else:
                 # Arrays of one layout only: for another, compiled code would be compiled anew.
                 ready = array.flags.carray and array.dtype == dtype
-                found[name] = array if ready else np.require(array, dtype, "CAW")
+                found[name] = array if ready else np.require(array, dtype, ["C", "A", "W"])
     count = found.get("given_count")
     if count is not None and "k" in sizes and not np.all((count >= 0) & (count <= sizes["k"])):
         problems.append(f"given_count: outside 0 to {sizes['k']}")
@@ -311,9 +311,10 @@ def _arrays(batch: Batch, limits: Limits) -> dict[str, NDArray[Any]]:
     for name, axes in _OWN.items():
         own = None if batch.own is None else getattr(batch.own, name)
         shape = tuple(sizes[axis] for axis in axes)
-        found[name] = np.full(shape, math.inf) if own is None else own
-        if found[name].shape != shape:
-            problems.append(f"own.{name}: shape {own.shape} where {shape} is meant")
+        array = np.full(shape, math.inf) if own is None else own
+        if array.shape != shape:
+            problems.append(f"own.{name}: shape {array.shape} where {shape} is meant")
+        found[name] = array
     if problems:
         raise ValueError("\n".join(problems))
     return found

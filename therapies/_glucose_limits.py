@@ -4,6 +4,9 @@ Units: U, U/h, mg/dL, h, kg. The numbers that depend on the patient are made in 
 under the table of the widest (`glucose_limits_of_many`) and each under a table of his own (`glucose_limits`) are judged
 alike.
 
+Numbers of AndroidAPS, oref0 and Loop are those of their source code; those of Control-IQ, Omnipod 5, MiniMed and Dexcom
+of their guides and help pages; steps of t:slim X2 and the smallest rates of pumps are as commonly given.
+
 Advice on insulin that reads a continuous sensor is a regulated function (US: 21 CFR 862.1358, which excludes automated
 dosing; 862.1356 is the controller's). These limits are for simulation, and for advice that a person confirms.
 """
@@ -47,7 +50,7 @@ STEPS = "a loop steps quickly; insulin on board, the hour's total and the projec
 MINIMUM = 0.025
 
 # By age class: largest bolus (U), largest basal rate (U/h), most on board (U): AAPS, MAX_BOLUS, MAX_BASAL, MAX_IOB_SMB.
-# Last, most in 24 h (U): own choice; over 200 U a day an adult counts as resistant.
+# Last, most in 24 h (U): own choice; over 200 U a day an adult counts as severely resistant.
 GROUPS = {
     "child": (5.0, 2.0, 7.0, 60.0),
     "teen": (10.0, 5.0, 13.0, 120.0),
@@ -192,8 +195,10 @@ def _table(x: _Numbers) -> Limits:
             ),
             RollingTotal(
                 window=Bound(24.0, "h", "a day"),
-                total=Bound(day, "U", f"over 200 U a day an adult counts as severely resistant (Ovalle 2010); {OWN}"),
-                total_per_kg=Bound(3.0, "U/kg", "over 3 U/kg a day: severe resistance (Ovalle 2010), another therapy"),
+                total=Bound(day, "U", f"over 200 U a day is severe resistance (Clin Diabetes 2016, 34:97); {OWN}"),
+                total_per_kg=Bound(
+                    3.0, "U/kg", "over 3 U/kg a day: extreme resistance (Cochran 2005, Diabetes Care 28:1240)"
+                ),
             ),
         ),
         course_total=Unlimited(COURSE),

@@ -3,6 +3,9 @@
 Units: mg and mg/min (µg and µg/min: "ug"), µg/mL (ng/mL), years, kg, h. Adults with an anaesthetist at their side:
 what the guard refuses, he may give by hand.
 
+Labels and SmPCs are quoted as monographs and leaflets give them; Roberts 1988 (Anaesthesia 43 Suppl:14) and the targets
+of Ultiva's SmPC are as commonly quoted, full text not seen.
+
 What depends on age and body weight is made in one place (`_Numbers`), so that a batch of patients under the widest
 table (`…_limits_of_many`) and each under a table of his own (`…_limits`) are judged alike.
 """

@@ -273,8 +273,22 @@ def test_missing_samples_and_a_window():
 
 
 def test_pressure_is_read_once_a_minute():
-    world = AnaesthesiaWorld(people(ELEVELD, 2))
-    assert np.isnan(world.reset(1).pressure).all()
+    world = AnaesthesiaWorld(people("propofol_remifentanil_su2023", 1), n=300, surgery="step")
+    seen, off, times = world.reset(1), [], []
+    assert np.isfinite(seen.pressure).all()
+    for k in range(12 * 15):
+        seen = world.step(np.tile([8.0, 10.0], (300, 1)))
+        if np.isfinite(seen.pressure).all():
+            off.append(seen.pressure - world.pressure[:, -1])
+            times.append(k + 1)
+        else:
+            assert np.isnan(seen.pressure).all()
+    assert times == list(range(12, 181, 12))
+    assert near(np.mean(off, axis=0), 0.0)
+    assert near(np.mean(np.square(off), axis=0), 25.0)  # SD 5 mmHg
+    map_offset = world.pressure[0, -1] - world.outputs["map"][0]
+    assert map_offset == pytest.approx(5.0)  # stimulation raises the pressure too
+    assert np.isnan(AnaesthesiaWorld(people(ELEVELD, 2)).reset(1).pressure).all()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from doseloop.virtual.surgery import BloodLoss
 from doseloop.virtual.world import Observation
 from helpers_world import ELEVELD, HOVORKA, S2008, people
 
-N, STEPS = 21, 30
+N, STEPS = 21, 40
 
 
 def glucose(who, **options):
-    usual = {"sensor": "dexcom_g6_varied", "meals": "counted", "life": "usual", "start": 330.0, "keep": True}
+    # from 3:45 on: a new day is laid out on the way, and breakfast comes
+    usual = {"sensor": "dexcom_g6_varied", "meals": "counted", "life": "usual", "start": 225.0, "keep": True}
     return GlucoseWorld(who, **(usual | options))
 
 
@@ -58,7 +59,7 @@ WORLDS = [
     (glucose, S2008),
     (glucose, HOVORKA),
     (anaesthesia, ELEVELD),
-    (anaesthesia, "propofol_remifentanil_bouillon2004"),
+    (anaesthesia, "propofol_remifentanil_su2023"),
 ]
 
 
@@ -66,6 +67,8 @@ WORLDS = [
 def test_a_lone_patient_equals_itself_in_a_batch_at_any_place(make, model):
     group = people(model, N)
     whole = play(make(group), 5)
+    for k in range(1, N):
+        assert (whole["reading"][:, k] == whole["reading"][:, 0]).mean() < 0.2
     for k in (0, 7, 8, N - 1):
         same(whole, play(make(group[[k]]), 5, place=[k]), [k], [0])
     order = np.random.default_rng(0).permutation(N)
@@ -214,6 +217,17 @@ def test_a_run_that_ends_stays_ended_and_its_truth_stays_outside():
     first = np.argmax(truth < 10)
     assert (truth[:first] >= 10).all()
     assert (truth[first:] < 10).all()
+
+
+@pytest.mark.parametrize(("make", "model"), WORLDS[::2])
+def test_a_state_that_is_no_number_ends_the_run_and_shows(make, model):
+    world = make(people(model, N))
+    seen = world.reset(1)
+    world._state["X"][1, :, 3] = np.nan
+    seen = world.step(doses(world, seen, 0))
+    assert seen.ended.tolist() == [k == 11 for k in range(N)]
+    assert world.endings[11] == 3
+    assert np.isfinite(world.truth).all()
 
 
 def test_blood_loss_moves_no_concentration_at_once_and_raises_it_later():

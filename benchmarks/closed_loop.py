@@ -2,9 +2,9 @@
 
 .venv/bin/python benchmarks/closed_loop.py glucose            our cohort: meals announced, mis-counted, unannounced; the
                                                               patient of another model than the controller's
-.venv/bin/python benchmarks/closed_loop.py propofol           1,000 operations of 20 minutes, 1,000 under Struys' profile
-.venv/bin/python benchmarks/closed_loop.py usual              the usual benchmark: simglucose's 30 patients, 10 days, 5
-                                                              seeds (DOSELOOP_SIMGLUCOSE=…/site-packages/simglucose)
+.venv/bin/python benchmarks/closed_loop.py propofol           1,000 operations of 20 min, 1,000 under Struys' profile
+.venv/bin/python benchmarks/closed_loop.py usual              the usual benchmark: simglucose's 30 patients, 10 days,
+                                                              5 seeds (DOSELOOP_SIMGLUCOSE=…/site-packages/simglucose)
 
 --quick: fewer patients and days. Everything passes the guard. Intervals: 95 %, bootstrap over patients.
 """
@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 from common import save
+from doseloop.models import load
 from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
 from doseloop.policies.basal_bolus import BasalBolus
 from doseloop.policies.closed_loop import Run, run
-from doseloop.policies.glucose_mpc import GlucoseMPC
+from doseloop.policies.glucose_mpc import BRETON, GlucoseMPC, follow_glucose
 from doseloop.policies.pid import PID
 from doseloop.policies.policy import Policy
 from doseloop.policies.target_controlled import TargetControlled, Titration
@@ -119,8 +120,7 @@ def usual(args: argparse.Namespace) -> dict[str, Any]:
     for meals in ("simglucose", "simglucose unannounced"):
         for what, policy in (
             ("basal-bolus", BasalBolus()),
-            ("MPC on S2008", GlucoseMPC(S2008, 3.0, threads=args.threads)),
-            ("MPC on Hovorka", GlucoseMPC(HOVORKA, 3.0, threads=args.threads)),
+            *((f"MPC on {SHORT[m]}", usual_mpc(m, args.threads)) for m in (S2008, HOVORKA)),
         ):
             if args.only and args.only not in f"{meals} {what}":
                 continue
@@ -131,6 +131,12 @@ def usual(args: argparse.Namespace) -> dict[str, Any]:
             r, gate = closed(world, policy, "glucose", 1440.0 * days, args.seed, name)
             rows.append(glucose_row(name, r, gate, groups, persons))
     return {"days": days, "seeds": seeds, "seed": args.seed, "rows": rows}
+
+
+def usual_mpc(model_id: str, threads: int) -> GlucoseMPC:
+    """Every 3 min, with the benchmark's own sensor error."""
+    follow = follow_glucose(load(model_id), 3.0, coloured=BRETON)
+    return GlucoseMPC(model_id, 3.0, follow=follow, threads=threads)
 
 
 def people_repeated(people: People, index: np.ndarray) -> People:

@@ -23,10 +23,13 @@ from ..virtual.world import Observation
 from .eating import Eating
 from .following import FollowingPolicy
 
-__all__ = ["GlucoseMPC", "GlucoseTuning", "follow_glucose"]
+__all__ = ["BRETON", "DEXCOM_G6", "GlucoseMPC", "GlucoseTuning", "follow_glucose"]
 
 Prior = Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
-COLOURED = Wander(11.0, 42.0)  # mg/dL, min: Breton & Kovatchev 2008, AR(1) of 0.7 each 15 min
+# The sensor's slow error, mg/dL and min: Breton & Kovatchev 2008 is an AR(1) of 0.7 each 15 min; a Dexcom G6
+# (Vettoretti 2019) has a faster part and a drift over its days.
+BRETON = (Wander(11.0, 42.0),)
+DEXCOM_G6 = (Wander(6.0, 20.0), Wander(8.0, 2000.0))
 TRUST = Trust(oldest=20.0, discrepancy=(30.0,))  # min; mg/dL: coarse steps of the optimiser and no more
 UNEXPLAINED = Wander(0.25, 120.0)  # mg/kg/min, min
 
@@ -52,7 +55,7 @@ class GlucoseTuning:
     weight: float = 1 / 50**2
     low_weight: float = 10 / 10**2
     high_weight: float = 0.3 / 10**2
-    move_weight: float = 1e-3
+    move_weight: float = 3e-3
     horizon: float = 400.0
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 6, 10)
     draws: int = 8
@@ -69,7 +72,7 @@ def follow_glucose(
     carbs: float = 0.15,
     effects: Sequence[str] | None = None,
     memory: float = math.inf,
-    coloured: Wander = COLOURED,
+    coloured: Sequence[Wander] = DEXCOM_G6,
 ) -> Follow:
     """What is estimated of a patient: states, the effects that matter, an unexplained flux of glucose, each meal's true
     size, the sensor's slow error.

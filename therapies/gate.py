@@ -14,6 +14,7 @@ __all__ = ["Gate"]
 
 HOUR = 60.0
 ROUNDING = 1e-6  # h
+MOST = 1e6  # any unit: more is a fault, and the guard allows no more than was projected
 
 
 class Gate:
@@ -78,7 +79,9 @@ class Gate:
         for j, a in enumerate(self.therapy.actuators):
             length = np.full(n, self.interval / HOUR if a.kind is Kind.RATE else 1 / 3600)
             amount = np.ascontiguousarray(asked[:, j], dtype=float)
-            nothing, given = self.monitor.project(j, np.nan_to_num(amount))
+            # what is no amount is refused by the guard; projections are made for the most that can be meant
+            meant = np.clip(np.where(np.isfinite(amount), amount, 0.0), 0.0, MOST)
+            nothing, given = self.monitor.project(j, meant)
             batch = Batch(
                 kind=a.kind,
                 route=a.route,
@@ -102,7 +105,7 @@ class Gate:
                 predicted=none.astype(bool),
                 probability=none,
                 projected=np.isfinite(nothing) & np.isfinite(given),
-                projected_amount=np.repeat(np.nan_to_num(amount)[:, None], nothing.shape[1], axis=1),
+                projected_amount=np.repeat(meant[:, None], nothing.shape[1], axis=1),
                 if_nothing=np.nan_to_num(nothing),
                 if_given=np.nan_to_num(given),
                 own=self.own[a.kind],

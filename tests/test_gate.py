@@ -1,0 +1,157 @@
+"""The guard at the pump: monitors against simulation, and what the gate lets through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from doseloop import models, therapies
+from doseloop.pkpd.errors import DoseloopError
+from doseloop.pkpd.regimen import Infusion, Regimen
+from doseloop.pkpd.simulate import simulate
+from doseloop.safety import Code, Kind
+from doseloop.therapies.gate import Gate
+from doseloop.therapies.loop_glucose import classes
+from doseloop.therapies.monitor import EffectSiteMonitor, GlucoseMonitor
+from doseloop.virtual.world import Observation
+
+GLUCOSE = {
+    "weight": np.array([70.0, 30.0]),
+    "basal": np.array([1.0, 0.4]),
+    "carb_ratio": np.array([10.0, 25.0]),
+    "correction": np.array([40.0, 90.0]),
+    "group": np.array([0.0, 2.0]),
+}
+ADULTS = {
+    "age": np.array([35.0, 70.0]),
+    "weight": np.array([70.0, 60.0]),
+    "height": np.array([170.0, 160.0]),
+    "sex": np.array([0.0, 1.0]),
+}
+
+
+def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0):
+    n = len(reading)
+    row = lambda v: np.broadcast_to(np.asarray(v, dtype=float), (n,)).copy()  # noqa: E731
+    return Observation(
+        time,
+        row(reading),
+        row(time if stamp is None else stamp),
+        row(quality),
+        row(announced),
+        np.asarray(delivered, dtype=float),
+        np.zeros(n, dtype=bool),
+        row(time),
+        row(np.nan),
+    )
+
+
+def test_loops_are_found_and_kept_apart_from_bedside_therapies():
+    assert therapies.loop_ids() == ("glucose", "propofol")
+    assert not set(therapies.loop_ids()) & set(therapies.ids())
+    with pytest.raises(DoseloopError, match="doseloop loop glucose"):
+        therapies.load("glucose")
+    with pytest.raises(DoseloopError, match="did you mean 'propofol'"):
+        therapies.load_loop("propofl")
+
+
+def test_insulin_on_board_is_that_of_two_compartments_under_any_delivery():
+    """Against a sum over every minute's delivery: share left of a bolus is (1 + t/55) exp(-t/55)."""
+    rng, monitor = np.random.default_rng(1), GlucoseMonitor(GLUCOSE, 2, 5.0)
+    rates, boluses = rng.uniform(0, 3, (60, 2)), rng.uniform(0, 2, (60, 2)) * (rng.random((60, 2)) < 0.2)
+    for rate, bolus in zip(rates, boluses):
+        monitor.given(np.column_stack([rate, bolus]))
+    left = lambda t: (1 + t / 55.0) * np.exp(-t / 55.0)  # noqa: E731
+    middle = (np.arange(3000) + 0.5) / 10.0  # fine slices of 300 min
+    net = (np.repeat(rates, 50, axis=0) - GLUCOSE["basal"]) / 60.0 / 10.0
+    expected = (net * left(300.0 - middle)[:, None]).sum(0) + (
+        boluses * left(300.0 - 5.0 * np.arange(60))[:, None]
+    ).sum(0)
+    assert monitor.on_board == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_trend_is_a_line_through_the_readings():
+    monitor = GlucoseMonitor(GLUCOSE, 2, 5.0)
+    for k in range(9):
+        value = np.array([150.0 - 2.0 * 5 * k, 100.0 + 1.0 * 5 * k])
+        monitor.see(value if k != 6 else np.full(2, np.nan), np.full(2, 5.0 * k), np.zeros(2))
+    assert monitor.trend() == pytest.approx([-2.0, 1.0])
+    nothing, given = monitor.project(1, np.array([1.0, 1.0]))
+    assert nothing[:, 1] == pytest.approx([70.0 - 60.0, 140.0 + 30.0])
+    assert given[:, 1] - nothing[:, 1] == pytest.approx([-4.0, -9.0])
+    assert given[:, 0] - nothing[:, 0] == pytest.approx([1.0, 1.0])
+
+
+def test_the_effect_site_peak_is_the_simulated_one():
+    model = models.load("propofol_eleveld2018")
+    monitor = EffectSiteMonitor(model, ADULTS, 2, 1 / 12)
+    rates = np.array([200.0, 120.0])
+    for k in range(18):
+        monitor.given(rates[:, None] * (k < 12))
+    nothing, given = monitor.project(0, rates)
+    covariates = [model.typical_covariates | {k: float(v[i]) for k, v in ADULTS.items()} for i in range(2)]
+    times = np.arange(1.5, 8.0, 0.01)
+    for extra, got in ((0.0, nothing), (1.0, given)):
+        for i, c in enumerate(covariates):
+            doses = [Infusion(rates[i], 0.0, duration=1.0, route="propofol")]
+            if extra:
+                doses.append(Infusion(rates[i] / 12, 1.5, duration=1 / 12, route="propofol"))
+            course = simulate(model, regimen=Regimen(*doses), times=times, covariates=c)["ce"][0]
+            assert got[i, 0] == pytest.approx(course.max(), rel=2e-3)
+
+
+def test_the_age_class_allows_the_patients_own_basal_rate_and_usual_bolus():
+    known = {k: np.array([70.0, 70.0, 30.0, 30.0]) for k in GLUCOSE}
+    known |= {"basal": np.array([1.0, 11.0, 0.4, 0.4]), "carb_ratio": np.array([10.0, 10.0, 25.0, 5.0])}
+    known["group"] = np.array([0.0, 0.0, 2.0, 2.0])
+    assert classes(known) == ["adult", "resistant", "child", "teen"]
+
+
+def test_what_the_gate_does_with_each_reading():
+    def first(reading, asked=(2.0, 1.0), **how):
+        gate = Gate(therapies.load_loop("glucose"))
+        gate.reset(GLUCOSE, 2)
+        allowed, masks = gate.judge(seen(0.0, np.full(2, reading), np.zeros((2, 2)), **how), np.tile(asked, (2, 1)))
+        return allowed, masks
+
+    allowed, masks = first(150.0, (1.5, 1.0))
+    assert allowed.tolist() == [[1.5, 1.0], [1.5, 1.0]]
+    assert first(65.0)[0].tolist() == [[0.0, 0.0]] * 2
+    allowed, masks = first(np.nan)  # no sensor: the programmed basal rate at most, no bolus of the loop
+    assert allowed == pytest.approx(np.array([[1.0, 0.0], [0.4, 0.0]]))
+    assert (masks & Code.MEASUREMENT_MISSING.bit).all()
+    assert first(150.0, stamp=30.0)[0].tolist() == [[0.0, 0.0]] * 2  # a sensor whose clock is wrong
+    assert first(150.0, (np.nan, np.inf))[0].tolist() == [[0.0, 0.0]] * 2
+    assert first(350.0, (2.0, 99.0))[0][:, 1].tolist() == [17.0, 5.0]
+    lowered, masks = first(150.0, (2.0, 99.0))
+    assert (lowered[:, 1] < [17.0, 5.0]).all()  # so much would take glucose under 70 within half an hour
+    assert (masks[:, 1] & Code.PROJECTION_LOW.bit).all()
+
+
+def test_a_reading_of_this_moment_is_not_in_the_future_by_rounding():
+    gate = Gate(therapies.load_loop("propofol"))
+    gate.reset(ADULTS, 2)
+    for k in range(200):
+        now = seen(k / 12, np.full(2, 60.0), np.zeros((2, 1)), stamp=np.nextafter(k / 12, 1e9))
+        _, masks = gate.judge(now, np.full((2, 1), 5.0))
+        assert not (masks & Code.MEASUREMENT_IN_FUTURE.bit).any()
+
+
+def test_nothing_the_gate_allows_is_ever_above_what_was_asked_or_above_the_table():
+    """Random requests, readings and confirmations, some of them impossible."""
+    rng, gate = np.random.default_rng(3), Gate(therapies.load_loop("glucose"))
+    known = {k: np.tile(v, 16) for k, v in GLUCOSE.items()}
+    gate.reset(known, 32)
+    delivered = np.zeros((32, 2))
+    most = {a.kind: a.maximum.value for a in gate.limits.actions}
+    hour = np.zeros((0, 32))
+    for k in range(200):
+        reading = rng.choice([np.nan, 20.0, 65.0, 90.0, 150.0, 350.0, 900.0], 32)
+        asked = rng.choice([0.0, 0.5, 2.0, 50.0, np.nan, -1.0], (32, 2))
+        allowed, _ = gate.judge(seen(5.0 * k, reading, delivered), asked)
+        assert (allowed >= 0).all()
+        assert (allowed <= np.where(asked > 0, asked, 0.0)).all()
+        assert (allowed[:, 0] <= most[Kind.RATE]).all()
+        assert (allowed[:, 1] <= most[Kind.DOSE]).all()
+        delivered = allowed
+        hour = np.vstack([hour, allowed[:, 0] / 12 + allowed[:, 1]])[-12:]
+        assert (hour.sum(axis=0) <= np.where(known["group"] == 2, 7.0, 22.0) + 1e-9).all()

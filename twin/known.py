@@ -40,14 +40,15 @@ def conditioned(
         bad.append("a number is not finite")
     if bad:
         raise DoseloopError([f"prior of a patient: {b}" for b in bad])
-    F, root = features - features.mean(axis=0), np.linalg.cholesky(omega)
-    white = np.linalg.solve(root, eta.T).T
-    slopes = np.linalg.lstsq(white, F, rcond=None)[0]
-    rest = F - white @ slopes  # what is not linear in the effects counts as error
-    R = np.cov(rest.T).reshape(F.shape[1], F.shape[1]) + np.diag(np.broadcast_to(error, (F.shape[1],)) ** 2)
+    root, count = np.linalg.cholesky(omega), features.shape[1]
+    white = np.column_stack([np.ones(len(eta)), np.linalg.solve(root, eta.T).T])
+    fit = np.linalg.lstsq(white, features, rcond=None)[0]
+    level, slopes = fit[0], fit[1:]
+    rest = features - white @ fit  # what is not linear in the effects counts as error
+    R = np.cov(rest.T).reshape(count, count) + np.diag(np.broadcast_to(error, (count,)) ** 2)
     cross = root @ slopes  # covariance of effects and features
     S = slopes.T @ slopes + R
     gain = np.linalg.solve(S, cross.T).T
-    mean = (known - features.mean(axis=0)) @ gain.T
+    mean = (known - level) @ gain.T
     covariance = omega - gain @ cross.T
     return mean, 0.5 * (covariance + covariance.T)

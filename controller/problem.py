@@ -144,7 +144,7 @@ class Problem:
     blocks: Sequence[int] = ()
     substeps: int | None = None
     every: float | None = None
-    watched: tuple[str, ...] = field(init=False)
+    watched: tuple[str, ...] = field(init=False, default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name in ("moves", "goals", "limits", "chances", "blocks"):

@@ -89,13 +89,27 @@ def box(H, g, low, high, d, n, U, y, slope, trial, index):
                 worst = max(worst, abs(slope[i]))
         if worst <= 1e-12 * size or m == 0:
             return step
-        for a in range(m):
-            i = index[a]
-            y[a] = -slope[i]
-            for b in range(a, m):
-                U[a, b] = H[i, index[b]]
-        factor(U, m)
-        back(U, m, y)
+        while True:
+            for a in range(m):
+                i = index[a]
+                y[a] = -slope[i]
+                for b in range(a, m):
+                    U[a, b] = H[i, index[b]]
+            factor(U, m)
+            back(U, m, y)
+            # a variable that stands at a bound and would cross it spoils the descent: without those
+            kept, steepest = 0, index[0]
+            for a in range(m):
+                i = index[a]
+                steepest = i if abs(slope[i]) > abs(slope[steepest]) else steepest
+                if not ((d[i] <= low[i] and y[a] < 0.0) or (d[i] >= high[i] and y[a] > 0.0)):
+                    index[kept] = i
+                    kept += 1
+            if kept == m:
+                break
+            m = kept
+            if m == 0:
+                index[0], m = steepest, 1
         length, accepted = 1.0, False
         for _ in range(30):  # along the projected path; the whole step nearly always serves
             change = 0.0
@@ -111,7 +125,7 @@ def box(H, g, low, high, d, n, U, y, slope, trial, index):
                     for b in range(m):
                         s += H[i, index[b]] * trial[index[b]]
                     change += trial[i] * (slope[i] + 0.5 * s)
-            if change <= 0.0:
+            if change < 0.0:
                 accepted = True
                 break
             length *= 0.5
@@ -121,7 +135,7 @@ def box(H, g, low, high, d, n, U, y, slope, trial, index):
         for a in range(m):
             i = index[a]
             moved = max(moved, abs(trial[i]))
-            d[i] += trial[i]
+            d[i] = min(max(d[i] + length * y[a], low[i]), high[i])  # exactly on a bound that it meets
         if moved <= 1e-14:
             return step + 1
     return NEWTON

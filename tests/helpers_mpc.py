@@ -1,4 +1,4 @@
-"""Control problems that the tests of the MPC share: glucose, propofol, two drugs; patients drawn around the typical one."""
+"""Control problems that the tests of the MPC share: glucose, propofol, two drugs; patients near the typical one."""
 
 import numpy as np
 from doseloop.controller.problem import Goal, Move, Problem

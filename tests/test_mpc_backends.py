@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from doseloop.controller.casadi_solvers import Ipopt, Sqp
+from doseloop.controller.casadi_solvers import Sqp
 from doseloop.controller.plan import Status
 from doseloop.controller.problem import Chance, PathLimit
 from doseloop.controller.realtime import RealTime, SolverOptions

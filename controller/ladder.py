@@ -45,7 +45,7 @@ class LoopOutcome(enum.IntEnum):
         return member
 
     PLANNED = 0, "The optimised plan is followed; it was verified by simulation."
-    EARLY = 1, "The optimisation stopped early; its best plan is followed, verified by simulation."
+    EARLY = 1, "The optimisation ended before its tolerance was met; its best plan is followed, verified by simulation."
     LATE = 2, "The optimisation ran out of time; its best plan so far is followed, verified by simulation."
     LIMITED = 3, "The limits cannot all be kept; the plan that misses them least is followed."
     LAST_PLAN = 4, "There is no new plan that can be trusted; the last one is followed, shifted to now."

@@ -110,7 +110,7 @@ class CasadiSolver:
         self.expressions = e = expressions(model, columns, watched, steps)
         self.stage = ca.Function("stage", [e.s, e.x, e.p, e.u, e.k], [e.after, e.y])
         self.nc = len(problem.blocks) * len(problem.moves)
-        self.items = [*problem.limits, *problem.chances]
+        self.items = problem.items
 
     # symbols ---------------------------------------------------------------------------------------------------------
 

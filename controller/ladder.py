@@ -33,25 +33,31 @@ __all__ = ["Choice", "Ladder", "LoopOutcome", "Trust"]
 
 
 class LoopOutcome(enum.IntEnum):
-    """How one decision of a loop came about."""
+    """How one decision of a loop came about; ``sentence`` says it in words."""
 
-    sentence: str
+    PLANNED = 0
+    EARLY = 1
+    LATE = 2
+    LIMITED = 3
+    LAST_PLAN = 4
+    PROTOCOL = 5
+    SAFE = 6
 
-    def __new__(cls, value: int, sentence: str) -> LoopOutcome:
-        """A number with its sentence."""
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
+    @property
+    def sentence(self) -> str:
+        """The outcome in words that a clinician can read."""
+        return SENTENCES[int(self)]
 
-    PLANNED = 0, "The optimised plan is followed; it was verified by simulation."
-    EARLY = 1, "The optimisation ended before its tolerance was met; its best plan is followed, verified by simulation."
-    LATE = 2, "The optimisation ran out of time; its best plan so far is followed, verified by simulation."
-    LIMITED = 3, "The limits cannot all be kept; the plan that misses them least is followed."
-    LAST_PLAN = 4, "There is no new plan that can be trusted; the last one is followed, shifted to now."
-    PROTOCOL = 5, "There is no plan that can be trusted; the usual protocol is followed, within its bounds."
-    SAFE = 6, "Nothing that can be trusted is at hand; the safe action is taken."
 
+SENTENCES = (
+    "The optimised plan is followed.",
+    "The optimisation ended before its tolerance was met; its best plan is followed.",
+    "The optimisation ran out of time; its best plan so far is followed.",
+    "The limits cannot all be kept; the plan that misses them least is followed.",
+    "There is no new plan that can be trusted; the last one is followed, shifted to now.",
+    "There is no plan that can be trusted; the usual protocol is followed, within its bounds.",
+    "Nothing that can be trusted is at hand; the safe action is taken.",
+)
 
 # Why a rung was left, by bit of `Choice.why`.
 WHY = {
@@ -92,17 +98,22 @@ class Choice:
         outcome: (n,) `LoopOutcome` as integers.
         why: (n,) bits of `WHY` for the rungs above that were left.
         status: (n,) `Status` of the solve, −1 where none was made.
+        verified: whether the plans were simulated accurately before.
     """
 
     moves: np.ndarray
     outcome: np.ndarray
     why: np.ndarray
     status: np.ndarray
+    verified: bool
 
     def sentence(self, i: int) -> str:
         """The outcome of patient i in words, with the reasons."""
         reasons = [text for bit, text in WHY.items() if self.why[i] & bit]
-        sentence = LoopOutcome(int(self.outcome[i])).sentence
+        outcome = LoopOutcome(int(self.outcome[i]))
+        sentence = outcome.sentence
+        if outcome <= LoopOutcome.LIMITED:
+            sentence += " It was verified by simulation." if self.verified else " It was not verified by simulation."
         return sentence + (f" (Because {', and '.join(reasons)}.)" if reasons else "")
 
 
@@ -191,7 +202,7 @@ class Ladder:
                 moves[who], outcome[who] = plan.moves[who, 0], int(rung)
         why = np.where(~good & ~young, why | 32 * (np.isfinite(self._age) & (self._age > trust.oldest)), why)
         why = np.where(outcome == int(LoopOutcome.SAFE), why | 64, why)
-        return Choice(self._clamp(moves, arrays), outcome, why, status)
+        return Choice(self._clamp(moves, arrays), outcome, why, status, verification is not None)
 
     def _mistrust(self, plan: Plan, v: Verification | None) -> np.ndarray:
         """Bits of `WHY` against each plan; 0 where it may be followed."""

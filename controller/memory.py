@@ -148,7 +148,8 @@ def _viewer(ndim: int, dtype: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = make_array(kind)(context, builder)
         size = context.get_constant(types.intp, 8)
-        strides, step = [], size
+        strides: list[Any] = []
+        step = size
         for length in reversed(args[1:]):
             strides.insert(0, step)
             step = builder.mul(step, length)

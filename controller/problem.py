@@ -193,6 +193,11 @@ class Problem:
         """Inputs that are known over the horizon (those that are no moves)."""
         return tuple(n for n in self.model.names("inputs") if n not in self.names)
 
+    @property
+    def items(self) -> tuple[PathLimit | Chance, ...]:
+        """The path limits, then the chances."""
+        return (*self.limits, *self.chances)
+
     def targets(self) -> np.ndarray:
         """Target of each goal at each stage, (stages, goals)."""
         return np.stack([np.broadcast_to(np.asarray(g.target, dtype=float), self.stages) for g in self.goals], axis=1)

@@ -79,7 +79,7 @@ def _monotonic() -> tuple[int, int]:
 def _items(problem: Problem, feasibility: float) -> dict[str, np.ndarray]:
     """Path limits, then chances, as tables."""
     rows, tables, windows, chance = [], [], [], []
-    for c, item in enumerate([*problem.limits, *problem.chances]):
+    for c, item in enumerate(problem.items):
         chosen = c - len(problem.limits)
         low, high = item.range
         size = max(abs(v) for v in (low, high) if math.isfinite(v)) or 1.0

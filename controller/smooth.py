@@ -8,6 +8,8 @@ second model; `tests/test_mpc_casadi.py` says how far the two are apart.
 
 from __future__ import annotations
 
+from typing import Any
+
 import casadi as ca
 import numpy as np
 
@@ -15,7 +17,7 @@ __all__ = ["smoothed"]
 
 WIDTH = 1e-3
 
-_TWO = {
+_TWO: dict[int, Any] = {
     ca.OP_ADD: lambda a, b: a + b,
     ca.OP_SUB: lambda a, b: a - b,
     ca.OP_MUL: lambda a, b: a * b,
@@ -23,7 +25,7 @@ _TWO = {
     ca.OP_POW: lambda a, b: a**b,
     ca.OP_CONSTPOW: lambda a, b: a**b,
 }
-_ONE = {
+_ONE: dict[int, Any] = {
     ca.OP_NEG: lambda a: -a,
     ca.OP_SQ: lambda a: a * a,
     ca.OP_TWICE: lambda a: a + a,
@@ -35,7 +37,7 @@ _ONE = {
     ca.OP_TANH: ca.tanh,
 }
 # what is rounded: exact, and smooth with width w
-_KINKS = {
+_KINKS: dict[int, Any] = {
     ca.OP_FMAX: (ca.fmax, lambda a, b, w: 0.5 * (a + b + ca.sqrt((a - b) ** 2 + w**2))),
     ca.OP_FMIN: (ca.fmin, lambda a, b, w: 0.5 * (a + b - ca.sqrt((a - b) ** 2 + w**2))),
     ca.OP_LT: (lambda a, b: a < b, lambda a, b, w: 0.5 * (1 + ca.tanh((b - a) / w))),
@@ -46,7 +48,7 @@ _KINKS = {
     ca.OP_SIGN: (lambda a, b: ca.sign(a), lambda a, b, w: ca.tanh(a / w)),
 }
 # words of truth values, which may now lie between 0 and 1
-_TRUTHS = {
+_TRUTHS: dict[int, Any] = {
     ca.OP_NOT: lambda a: 1 - a,
     ca.OP_AND: lambda a, b: a * b,
     ca.OP_OR: lambda a, b: a + b - a * b,

@@ -148,7 +148,7 @@ def _counted(plan: Plan, snapshot: Snapshot, y: np.ndarray) -> Verification:
     weights = weights / weights.sum(axis=1, keepdims=True)
     finite = np.isfinite(y).reshape(n, -1).all(axis=1)
     violation, probability = np.zeros(n), np.zeros((n, len(problem.chances)))
-    for q, item in enumerate([*problem.limits, *problem.chances]):
+    for q, item in enumerate(problem.items):
         a, b = problem.window(item)
         low, high = item.range
         course = y[:, :, a:b, problem.watched.index(item.output)]

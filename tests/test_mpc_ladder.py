@@ -40,6 +40,7 @@ def test_each_rung_has_its_ending():
     assert [LoopOutcome(o).name for o in choice.outcome] == expected
     np.testing.assert_array_equal(choice.moves[[1, 3]], np.clip(first.moves[[1, 3], 1], 0, 0.3))  # shifted by one stage
     assert "Because the solver failed" in choice.sentence(1)
+    assert choice.sentence(0) == "The optimised plan is followed. It was verified by simulation."
     assert len({choice.sentence(i) for i in (0, 1, 2, 4, 5)}) == 5
 
 

@@ -174,7 +174,9 @@ class GlucoseMPC(FollowingPolicy):
         carbs, meal = self.eating.pass_by(self.interval)
         self.hold(carbs=carbs, meal=meal)
         steady = np.minimum(rate, self.tuning.micro * self.basal)
-        return np.stack([steady * 60.0, (rate - steady) * self.interval], axis=1)
+        # what the pump is still to deliver of the last bolus is not asked for again
+        bolus = np.maximum((rate - steady) * self.interval - seen.pending[:, 1], 0.0)
+        return np.stack([steady * 60.0, bolus], axis=1)
 
     def _snapshot(self, announced: np.ndarray) -> Snapshot:
         t, b, stages = self.tuning, self.belief, self.problem.stages

@@ -29,7 +29,7 @@ ADULTS = {
 }
 
 
-def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0):
+def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0, pending=None):
     n = len(reading)
     row = lambda v: np.broadcast_to(np.asarray(v, dtype=float), (n,)).copy()  # noqa: E731
     return Observation(
@@ -42,6 +42,7 @@ def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0):
         np.zeros(n, dtype=bool),
         row(time),
         row(np.nan),
+        np.zeros_like(np.asarray(delivered, dtype=float)) if pending is None else pending,
     )
 
 
@@ -75,7 +76,7 @@ def test_the_trend_is_a_line_through_the_readings():
         value = np.array([150.0 - 2.0 * 5 * k, 100.0 + 1.0 * 5 * k])
         monitor.see(value if k != 6 else np.full(2, np.nan), np.full(2, 5.0 * k), np.zeros(2))
     assert monitor.trend() == pytest.approx([-2.0, 1.0])
-    nothing, given = monitor.project(1, np.array([1.0, 1.0]))
+    nothing, given = monitor.project(1, np.array([1.0, 1.0]), np.zeros((2, 2)))
     assert nothing[:, 1] == pytest.approx([70.0 - 60.0, 140.0 + 30.0])
     assert given[:, 1] - nothing[:, 1] == pytest.approx([-4.0, -9.0])
     assert given[:, 0] - nothing[:, 0] == pytest.approx([1.0, 1.0])
@@ -87,7 +88,7 @@ def test_the_effect_site_peak_is_the_simulated_one():
     rates = np.array([200.0, 120.0])
     for k in range(18):
         monitor.given(rates[:, None] * (k < 12))
-    nothing, given = monitor.project(0, rates)
+    nothing, given = monitor.project(0, rates, np.zeros((2, 1)))
     covariates = [model.typical_covariates | {k: float(v[i]) for k, v in ADULTS.items()} for i in range(2)]
     times = np.arange(1.5, 8.0, 0.01)
     for extra, got in ((0.0, nothing), (1.0, given)):
@@ -134,6 +135,20 @@ def test_a_reading_of_this_moment_is_not_in_the_future_by_rounding():
         now = seen(k / 12, np.full(2, 60.0), np.zeros((2, 1)), stamp=np.nextafter(k / 12, 1e9))
         _, masks = gate.judge(now, np.full((2, 1), 5.0))
         assert not (masks & Code.MEASUREMENT_IN_FUTURE.bit).any()
+
+
+def test_a_bolus_that_is_still_running_in_counts():
+    """4 of 15 U are in: the hour has room for 7 more of an adult's 22, not for 18."""
+    gate = Gate(therapies.load_loop("glucose"))
+    gate.reset(GLUCOSE, 2)
+    gate.judge(seen(0.0, np.full(2, 400.0), np.zeros((2, 2))), np.tile([0.0, 15.0], (2, 1)))
+    running = seen(5.0, np.full(2, 405.0), np.tile([0.0, 4.0], (2, 1)), pending=np.tile([0.0, 11.0], (2, 1)))
+    allowed, masks = gate.judge(running, np.tile([0.0, 12.0], (2, 1)))
+    assert allowed[:, 1] == pytest.approx([7.0, 0.0])
+    assert masks[0, 1] & Code.ROLLING_MAX.bit
+    # the rest runs in: nothing is counted twice
+    done = seen(10.0, np.full(2, 410.0), np.tile([0.0, 11.0], (2, 1)))
+    assert gate.judge(done, np.tile([0.0, 12.0], (2, 1)))[0][0, 1] == pytest.approx(7.0)
 
 
 def test_nothing_the_gate_allows_is_ever_above_what_was_asked_or_above_the_table():

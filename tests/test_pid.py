@@ -40,6 +40,7 @@ def seen(reading, time=0.0, quality=100.0, delivered=0.0, drugs=1):
         row(0) > 1,
         row(time),
         row(np.nan),
+        np.zeros((n, drugs)),
     )
 
 

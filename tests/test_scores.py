@@ -119,7 +119,16 @@ def seen(reading, announced=0.0, clock=0.0, delivered=0.0, stamp=None):
     stamps = np.where(np.isfinite(reading), clock if stamp is None else stamp, np.nan)
     given = np.column_stack([full(0), full(delivered)])
     return Observation(
-        clock, reading, stamps, full(100), full(announced), given, full(0) > 1, full(clock), full(np.nan)
+        clock,
+        reading,
+        stamps,
+        full(100),
+        full(announced),
+        given,
+        full(0) > 1,
+        full(clock),
+        full(np.nan),
+        np.zeros_like(given),
     )
 
 

@@ -46,7 +46,7 @@ class Gate:
         self.value, self.stamp = np.full((n, m), np.nan), np.full((n, m), np.nan)
         self.quality, self.had = np.full((n, m), 100.0), np.zeros((n, m), dtype=bool)
         self.before, self.before_stamp = np.full((n, m), np.nan), np.full((n, m), np.nan)
-        self.began = False
+        self.began, self.pending = False, np.zeros((n, len(t.actuators)))
         self.counts = dict.fromkeys(Code, 0)
 
     def _take(self, seen: Observation) -> None:
@@ -55,9 +55,11 @@ class Gate:
             last = (seen.time - self.interval) / HOUR
             for j, a in enumerate(self.therapy.actuators):
                 length = self.interval / HOUR if a.kind is Kind.RATE else 0.0
-                self.ledger.record(a.kind, seen.delivered[:, j], last, length)
+                # a bolus runs in over minutes: all of it counts from the moment it was commanded
+                amount = seen.delivered[:, j] + seen.pending[:, j] - self.pending[:, j]
+                self.ledger.record(a.kind, np.maximum(amount, 0.0), last, length)
             self.monitor.given(seen.delivered)
-        self.began = True
+        self.began, self.pending = True, seen.pending.copy()
         j, new = self.at, np.isfinite(seen.reading) & np.isfinite(seen.reading_time)
         # the sensor's own stamps may lie; a sample of the past that comes late is older than what is known
         new &= ~(seen.reading_time / HOUR <= self.stamp[:, j])
@@ -81,7 +83,7 @@ class Gate:
             amount = np.ascontiguousarray(asked[:, j], dtype=float)
             # what is no amount is refused by the guard; projections are made for the most that can be meant
             meant = np.clip(np.where(np.isfinite(amount), amount, 0.0), 0.0, MOST)
-            nothing, given = self.monitor.project(j, meant)
+            nothing, given = self.monitor.project(j, meant, self.pending)
             batch = Batch(
                 kind=a.kind,
                 route=a.route,

@@ -28,8 +28,9 @@ class Monitor(Protocol):
     def given(self, delivered: np.ndarray) -> None:
         """What the pump confirmed over the last interval, (n, actions)."""
 
-    def project(self, column: int, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, quantities) if nothing is given in that column, and if ``asked`` (n,) is; NaN where it cannot be told."""
+    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, quantities) if nothing more is given in that column, and if ``asked`` (n,) is; NaN where unknown.
+        ``pending`` (n, actions) was commanded and is still to come."""
 
 
 class GlucoseMonitor:
@@ -89,14 +90,15 @@ class GlucoseMonitor:
             t, y = np.where(use, t - tm[:, None], 0.0), np.where(use, y - ym[:, None], 0.0)
             return np.where(count >= 2, (t * y).sum(axis=1) / (t * t).sum(axis=1), np.nan)
 
-    def project(self, column: int, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Insulin on board (U), glucose in 30 min (mg/dL)."""
         units = asked * (self.interval / 60.0) if column == 0 else asked
-        board = self.on_board - (self.basal * self.interval if column == 0 else 0.0)
+        board = self.on_board + pending[:, 1] - (self.basal * self.interval if column == 0 else 0.0)
         newest = self.values[:, -1]
         # one reading has no trend yet: it is taken as steady
         slope = np.where(np.isnan(self.trend()), 0.0, self.trend())
         glucose = newest + slope * self.AHEAD + self.CARBS * self.rise * self.carbs.sum(axis=1)
+        glucose -= self.INSULIN * self.drop * pending[:, 1]
         nothing = np.column_stack([board, glucose])
         return nothing, nothing + np.column_stack([units, -self.INSULIN * self.drop * units])
 
@@ -140,7 +142,7 @@ class EffectSiteMonitor:
         """Confirmed rate (mg/min)."""
         self.x = np.einsum("nij,nj->ni", self.move, self.x) + self.push * delivered[:, :1]
 
-    def project(self, column: int, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Peak effect-site concentration (the model's unit)."""
         after = np.einsum("nij,nj->ni", self.move, self.x)
         free = np.einsum("nkj,nj->nk", self.free, after)

@@ -58,7 +58,7 @@ LINE = 8 * LANES  # bytes of a row
 ) = range(38)
 OWN = 40  # a world's own slots start here
 
-# rows of what a world says after a step
+# rows of what a world says after a step; the last one begins the actions' rows, delivered then pending
 O_READING, O_STAMP, O_QUALITY, O_ANNOUNCED, O_PRESSURE, O_ENDED, O_CLOCK, O_DELIVERED = range(8)
 
 RUNNING, LOW, HIGH, NOT_FINITE = range(4)

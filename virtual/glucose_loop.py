@@ -22,7 +22,9 @@ from .meals import EATEN, LAST, LIST, NEXT, NEXT_WORD, PLANNED, START, bite, mea
 from .pumps import (
     BLOCKED,
     INSULIN_SETTINGS,
+    NEXT_BOLUS,
     PUMP_ROWS,
+    QUEUE,
     SAID_BASAL,
     SAID_BOLUS,
     insulin_admit,
@@ -142,6 +144,8 @@ def _tell(job, b):
         put(out, c.O_CLOCK * width + lane, get(clock, lane))
         put(out, c.O_DELIVERED * width + lane, get(pumping, SAID_BASAL * LANES + lane) / hours)
         put(out, (c.O_DELIVERED + 1) * width + lane, get(pumping, SAID_BOLUS * LANES + lane))
+        pending = get(pumping, NEXT_BOLUS * LANES + lane) + get(pumping, QUEUE * LANES + lane)
+        put(out, (c.O_DELIVERED + 3) * width + lane, pending)
 
 
 @jit

@@ -59,6 +59,8 @@ class Observation:
         ended: (n,) True where the patient's run is over (`World.endings` says why).
         clock: (n,) minutes since that patient's admission; ``time`` for all unless some were admitted later.
         pressure: (n,) mean arterial pressure, mmHg; NaN where it is not measured.
+        pending: (n, actions) amounts that were commanded and that the pump is still to deliver (a bolus runs in over
+            minutes); what a pump's display says.
     """
 
     time: float
@@ -70,6 +72,7 @@ class Observation:
     ended: np.ndarray
     clock: np.ndarray
     pressure: np.ndarray
+    pending: np.ndarray
 
 
 def lanes_of(values: Any, n: int, what: str) -> np.ndarray:
@@ -154,7 +157,7 @@ class World:
             "S": np.zeros((B, 2, LANES)),
             "MASK": np.zeros(width, dtype=np.int64),
             "ACTION": np.zeros((width, len(self.actions))),
-            "OUT": np.full((c.O_DELIVERED + len(self.actions), width), np.nan),
+            "OUT": np.zeros((c.O_DELIVERED + 2 * len(self.actions), width)),
             "TRUTH": np.full((self.ticks, width), np.nan),
             "COUNTS": np.zeros((B, 1, LANES), dtype=np.int64),
             "DRAWN": np.zeros((B, ROWS, LANES)),
@@ -306,10 +309,11 @@ class World:
             out[c.O_STAMP],
             out[c.O_QUALITY],
             out[c.O_ANNOUNCED],
-            out[c.O_DELIVERED :].T,
+            out[c.O_DELIVERED : c.O_DELIVERED + len(self.actions)].T,
             out[c.O_ENDED] > 0,
             out[c.O_CLOCK],
             out[c.O_PRESSURE],
+            out[c.O_DELIVERED + len(self.actions) :].T,
         )
 
     # the truth, for scores and rewards: no controller sees it

@@ -148,6 +148,14 @@ def test_insulin_in_the_world_adds_up_to_what_the_model_receives():
     assert (world.given <= 5 * 1.3 + 7 * 2.2 + 1e-9).all()
 
 
+def test_what_of_a_bolus_is_still_to_come_is_said():
+    world = GlucoseWorld(people(S2008, 2), pump=InsulinPump(bolus_rate=0.2, latency=2.0))
+    world.reset(1)
+    seen = world.step(np.array([[1.0, 2.0], [1.0, 0.0]]))  # two minutes late, then three of 0.2 U
+    np.testing.assert_allclose(seen.pending, [[0, 1.4], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(seen.delivered[:, 1], [0.6, 0.0], atol=1e-9)
+
+
 # syringes ------------------------------------------------------------------------------------------
 
 

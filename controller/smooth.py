@@ -1,9 +1,9 @@
 """A smoothed reading of maximum, minimum, absolute, where and comparisons, for interior-point methods.
 
 The simulator and the Gauss-Newton back ends read a model exactly, kinks and all. IPOPT wants two derivatives: on kinks
-it can wander for thousands of iterations. `smoothed` rewrites a traced function's instructions, each kink rounded over a
-width that is a small part of what its arguments differ by in ordinary use. It is a reading of the same trace, not a
-second model; `tests/test_mpc_casadi.py` says how far the two are apart.
+it can wander for thousands of iterations. `smoothed` rewrites the instructions of a traced function, each kink rounded
+over a width that is a small part of what its arguments differ by in ordinary use. It is a reading of the same trace,
+not a second model; `tests/test_mpc_casadi.py` says how far the two are apart.
 """
 
 from __future__ import annotations

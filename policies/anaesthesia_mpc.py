@@ -40,6 +40,7 @@ class AnaesthesiaTuning:
         stages: of the control interval in the horizon; ``blocks`` lengths of blocks of constant rate, the rest is one.
         draws: of the belief, over which the plan is made.
         rate: largest rate, mg/kg/min.
+        passing: min with which stimulation is expected to pass.
     """
 
     target: float = 50.0
@@ -53,6 +54,7 @@ class AnaesthesiaTuning:
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 8, 12)
     draws: int = 32
     rate: float = 1.5
+    passing: float = 2.0
 
 
 def follow_bis(
@@ -111,6 +113,7 @@ class AnaesthesiaMPC(FollowingPolicy):
         )
         super().__init__(model, interval, follow or follow_bis(model, interval), problem, TRUST, threads)
         self.usual = TargetControlled(interval=interval)
+        self.passes = -np.expm1(-interval * np.arange(1, t.stages + 1) / t.passing)
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n patients: age, weight, height, sex."""
@@ -129,6 +132,8 @@ class AnaesthesiaMPC(FollowingPolicy):
             states, parameters = belief.states[:, None], belief.parameters[:, None]
             offset = belief.mean[:, self.row["offset"]][:, None]
         usual = (USUAL * self.weight)[:, None]
+        # the plan holds the stimulation as it is; by the time drug acts on it, part of it has passed
+        passed = belief.mean[:, self.row["offset"]][:, None] * self.passes
         snapshot = Snapshot(
             states=states,
             parameters=parameters,
@@ -137,6 +142,7 @@ class AnaesthesiaMPC(FollowingPolicy):
             high=(t.rate * self.weight)[:, None],
             scale=usual,
             reference=usual,
+            target=(t.target + passed)[:, :, None],
         )
         high = t.rate * self.weight
         rate = self.decide(snapshot, self.usual.act(seen)[:, 0], np.zeros(self.n), high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import casadi as ca
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from ..pkpd.errors import SolverError
+from ..pkpd.model import Model
 from ..pkpd.system import system
 from ..pkpd.trace import traced
 from .plan import Plan, Status
@@ -26,6 +27,13 @@ ROUNDS = 3  # choices of the draws that a chance leaves out
 
 def _size(item: PathLimit | Chance) -> float:
     return max([abs(v) for v in item.range if np.isfinite(v) and v != 0] or [1.0])
+
+
+@lru_cache(maxsize=32)
+def _matrices(model: Model) -> ca.Function:
+    """A, B and c of a linear model's right-hand side A x + B u + c, of (t, x, p, u)."""
+    m = traced(model)
+    return ca.Function("matrices", [m.t, m.x, m.p, m.u], [ca.jacobian(m.f, m.x), ca.jacobian(m.f, m.u), m.f])
 
 
 class Case:
@@ -53,6 +61,7 @@ class Case:
             self.held[:, model.names("inputs").index(name)] = v[min(i, len(v) - 1)] if v.ndim == 2 else v
         self.time = float(np.broadcast_to(snap.time, len(snap))[i])
         self.low, self.high = self._bounds(problem, low, high)
+        self._entries: np.ndarray | None = None
 
     def _bounds(self, problem: Problem, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the blocks in the moves' units, the first also within its largest change: (blocks, moves)."""
@@ -69,19 +78,20 @@ class Case:
 
     def entries(self, problem: Problem) -> np.ndarray:
         """Propagator entries of each draw of a linear model, (draws, entries), by SciPy's matrix exponential."""
-        S, m = system(problem.model), traced(problem.model)
+        S = system(problem.model)
         if not S.linear:
             return np.zeros((len(self.p), 0))
-        n, nu = S.n, S.nu
-        f = ca.Function("f", [m.t, m.x, m.p, m.u], [ca.jacobian(m.f, m.x), ca.jacobian(m.f, m.u), m.f])
-        rows, cols = S._pattern.get_triplet()
-        out = []
-        for p in self.p:
-            A, B, c = (np.array(v) for v in f(0.0, np.zeros(n), p, np.zeros(nu)))
-            M = np.zeros((n + nu + 1, n + nu + 1))
-            M[:n, :n], M[:n, n : n + nu], M[:n, -1:] = A, B, c
-            out.append(expm(M * problem.interval)[rows, cols])
-        return np.array(out)
+        if self._entries is None:
+            n, nu = S.n, S.nu
+            f, out = _matrices(problem.model), []
+            rows, cols = S._pattern.get_triplet()
+            for p in self.p:
+                A, B, c = (np.array(v) for v in f(0.0, np.zeros(n), p, np.zeros(nu)))
+                M = np.zeros((n + nu + 1, n + nu + 1))
+                M[:n, :n], M[:n, n : n + nu], M[:n, -1:] = A, B, c
+                out.append(expm(M * problem.interval)[rows, cols])
+            self._entries = np.array(out)
+        return self._entries
 
 
 def cases(problem: Problem, snap: Snapshot) -> list[Case]:
@@ -263,6 +273,8 @@ class CasadiSolver:
             u = np.stack([np.interp(at, np.arange(p.stages), warm[:, a]) for a in range(u.shape[1])], axis=1)
         blocks = np.array([u[p.block_of == c].mean(axis=0) for c in range(len(p.blocks))])
         starts = [np.clip(u, case.low, case.high) for u in (blocks, 0.25 * case.scale + 0 * blocks)]
+        if warm is not None and blocks.any():
+            return (starts[0] / case.scale).ravel()
         costs = [self.evaluate(case, u[p.block_of])[0] for u in starts]
         best = int(np.nanargmin(costs)) if np.isfinite(costs).any() else 0
         return (starts[best] / case.scale).ravel()

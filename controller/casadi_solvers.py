@@ -31,6 +31,40 @@ QP: dict[str, dict[str, Any]] = {
 SAMPLES = 64  # points that set the scale of each kink
 
 
+class _Once(ca.Callback):
+    """A function that remembers its last point: `sqpmethod` asks for first and second derivatives one after another."""
+
+    def __init__(self, function: ca.Function) -> None:
+        ca.Callback.__init__(self)
+        self.function = function
+        self.at: Any = None
+        self.got: Any = None
+        self.construct("once", {})
+
+    def get_n_in(self) -> int:
+        """As the function."""
+        return int(self.function.n_in())
+
+    def get_n_out(self) -> int:
+        """As the function."""
+        return int(self.function.n_out())
+
+    def get_sparsity_in(self, i: int) -> ca.Sparsity:
+        """As the function."""
+        return self.function.sparsity_in(i)
+
+    def get_sparsity_out(self, i: int) -> ca.Sparsity:
+        """As the function."""
+        return self.function.sparsity_out(i)
+
+    def eval(self, arg: list[ca.DM]) -> Any:
+        """The function's values, computed anew only at another point."""
+        at = [a.nonzeros() for a in arg]
+        if at != self.at:
+            self.at, self.got = at, self.function.call(arg)
+        return self.got
+
+
 class Sqp(CasadiSolver):
     """Single shooting, Gauss-Newton Hessian, CasADi's `sqpmethod`.
 
@@ -104,8 +138,8 @@ class Sqp(CasadiSolver):
             *(given[len(draws) :] if D == 1 else [ca.repmat(a, 1, D) for a in given[len(draws) :]]),
         ]
         vs = v if D == 1 else ca.repmat(v, 1, D)
-        _, f, g, H, Y = one(vs, *spread)
-        y, f_only = (self.course if D == 1 else self.course.map(D))(vs, *spread)
+        y, f, g, H, Y = one(vs, *spread)
+        y_only, f_only = (self.course if D == 1 else self.course.map(D))(vs, *spread)
         own = ca.SX.sym("v", nc)
         r = ca.vertcat(*self.move_residuals(own), ca.SX(0, 1))
         R = ca.jacobian(r, own)
@@ -118,15 +152,20 @@ class Sqp(CasadiSolver):
         rates, _ = self.rates_of(_unit(self.problem))
         ny = len(p.watched)
         # constraints: outputs stage by stage of each draw where an item may bound them, then differences of the moves
-        path = [ca.vec(y[:, d * ny : (d + 1) * ny].T) for d in range(D)] if self.items else []
+        paths = lambda y: [ca.vec(y[:, d * ny : (d + 1) * ny].T) for d in range(D)] if self.items else []  # noqa: E731
         slopes = [Y[:, d * nc : (d + 1) * nc] for d in range(D)] if self.items else []
-        G = ca.vertcat(*path, rates @ v)
+        G = ca.vertcat(*paths(y_only), rates @ v)
         J = ca.vertcat(*slopes, ca.MX(rates))
+        whole = [cost, gradient, hessian, ca.vertcat(*paths(y), rates @ v), J]
+        self._once = _Once(ca.Function("whole", [v, P], whole))
+        cost, gradient, hessian, path, J = self._once(v, P)
         lam_f, lam_g = ca.MX.sym("lam_f"), ca.MX.sym("lam_g", G.numel())
         hess = ca.Function(
             "nlp_hess_l", [v, P, lam_f, lam_g], [lam_f * hessian], ["x", "p", "lam_f", "lam_g"], ["hess_gamma_x_x"]
         )
-        both = ca.Function("nlp_jac_fg", [v, P], [cost, gradient, G, J], ["x", "p"], ["f", "grad_f_x", "g", "jac_g_x"])
+        both = ca.Function(
+            "nlp_jac_fg", [v, P], [cost, gradient, path, J], ["x", "p"], ["f", "grad_f_x", "g", "jac_g_x"]
+        )
         options = {
             "print_header": False,
             "print_iteration": False,
@@ -140,6 +179,8 @@ class Sqp(CasadiSolver):
             "qpsol_options": QP[self.qp],
             "hess_lag": hess,
             "jac_fg": both,
+            "calc_lam_p": False,  # a reverse sweep over all parameters that nobody asks for
+            "no_nlp_grad": True,
         }
         solver = ca.nlpsol("mpc", "sqpmethod", {"x": v, "p": P, "f": fo_only + ca.sum2(f_only), "g": G}, options)
         return solver, ca.Function("pack", [*draws, *common], [packed])
@@ -188,7 +229,7 @@ class Ipopt(CasadiSolver):
         typical = np.array([*(v.typical for v in model.inputs), *(0.0 for _ in model.routes)])
         scale = np.array([mv.high if mv.scale is None else mv.scale for mv in self.problem.moves])
         probe = Case.__new__(Case)
-        probe.p = p[None]
+        probe.p, probe._entries = p[None], None
         k = probe.entries(self.problem)[0]
         out = []
         for _ in range(SAMPLES):

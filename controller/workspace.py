@@ -93,6 +93,7 @@ def _entry(function: Any, signature: tuple[Any, ...]) -> int:
 
 
 def sizes(problem: Problem, stage: Stage) -> dict[str, int]:
+    """The problem's kernels and sizes by slot."""
     clock, number = _monotonic()
     return {
         **_entries(),

@@ -29,7 +29,9 @@ from .plan import Plan, Status
 from .problem import Problem
 from .verify import Verification
 
-__all__ = ["Choice", "Ladder", "LoopOutcome", "Trust"]
+__all__ = ["BLIND", "WHY", "Choice", "Ladder", "LoopOutcome", "Trust"]
+
+BLIND = 128  # bit of `WHY` that a loop sets itself
 
 
 class LoopOutcome(enum.IntEnum):
@@ -68,6 +70,7 @@ WHY = {
     16: "no solve was made",
     32: "the last plan is too old",
     64: "the usual protocol gave no number",
+    128: "there was no reading for too long",
 }
 
 

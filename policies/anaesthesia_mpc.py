@@ -26,6 +26,7 @@ __all__ = ["AnaesthesiaMPC", "AnaesthesiaTuning", "follow_bis"]
 STIMULATION = Wander(5.0, 10.0, start=1.0)  # BIS, min
 COLOURED = Wander(4.4, 0.5)  # BIS, min: `virtual.monitors`
 TRUST = Trust(oldest=0.5, discrepancy=(2.0,))  # min; BIS
+PATIENCE = 2.0  # min without a signal, then target-controlled infusion; our own choice
 USUAL = 0.1  # mg/kg/min: a maintenance rate
 
 
@@ -111,7 +112,7 @@ class AnaesthesiaMPC(FollowingPolicy):
             draws=t.draws,
             blocks=(*t.blocks, t.stages - sum(t.blocks)),
         )
-        super().__init__(model, interval, follow or follow_bis(model, interval), problem, TRUST, threads)
+        super().__init__(model, interval, follow or follow_bis(model, interval), problem, TRUST, PATIENCE, threads)
         self.usual = TargetControlled(interval=interval)
         self.passes = -np.expm1(-interval * np.arange(1, t.stages + 1) / t.passing)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..controller.ladder import Choice, Ladder, Trust
+from ..controller.ladder import BLIND, Choice, Ladder, LoopOutcome, Trust
 from ..controller.plan import Plan
 from ..controller.problem import Problem
 from ..controller.realtime import RealTime, SolverOptions
@@ -21,7 +21,7 @@ from ..controller.snapshot import Snapshot
 from ..controller.verify import verify
 from ..models import load
 from ..pkpd.model import Model
-from ..twin.belief import Belief
+from ..twin.belief import Belief, Fate
 from ..twin.follow import Follow
 from ..twin.follower import Follower
 from ..virtual.world import Observation
@@ -43,17 +43,25 @@ class FollowingPolicy(Policy):
 
     Attributes:
         belief: what was believed at the last decision; ``plan`` what was planned then, ``choice`` what the ladder took.
+        silence: (n,) min since a reading was last used; beyond ``patience`` the usual protocol is followed.
         faults: (n,) `controller.realtime.Fault` to inject at the next decisions, or None.
     """
 
     name = "MPC"
 
     def __init__(
-        self, model: Model | str, interval: float, follow: Follow, problem: Problem, trust: Trust, threads: int
+        self,
+        model: Model | str,
+        interval: float,
+        follow: Follow,
+        problem: Problem,
+        trust: Trust,
+        patience: float,
+        threads: int,
     ) -> None:
         self.model = load(model) if isinstance(model, str) else model
         self.interval, self.follow, self.problem = interval, follow, problem
-        self.trust, self.threads = trust, threads
+        self.trust, self.patience, self.threads = trust, patience, threads
         options = SolverOptions(iterations=30, tolerance=1e-6, deadline=DEADLINE, threads=threads)
         self.solver = RealTime(problem, options)
         self.faults: np.ndarray | None = None
@@ -75,6 +83,7 @@ class FollowingPolicy(Policy):
         self.plan: Plan | None = None
         self.choice: Choice | None = None
         self.past: np.ndarray | None = None
+        self.silence = np.zeros(n)
 
     def observe(self, seen: Observation, given: Mapping[str, np.ndarray]) -> Belief:
         """Take in what is seen, and what the pump confirmed by route (rates, the models' units)."""
@@ -84,6 +93,8 @@ class FollowingPolicy(Policy):
             for route, rate in given.items():
                 self.past[:, self.column[route]] = rate
             self.belief = self.follower.step(self.past, seen.reading, seen.reading_time, seen.quality)
+            heard = np.isin(self.belief.fate, (Fate.USED, Fate.WIDENED))
+            self.silence = np.where(heard, 0.0, self.silence + self.interval)
         return self.belief
 
     def decide(self, snapshot: Snapshot, protocol: np.ndarray, safe: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -109,6 +120,11 @@ class FollowingPolicy(Policy):
             verification=found,
         )
         rate: np.ndarray = self.choice.moves[:, 0]
+        # a belief that nothing has corrected for long is no ground for a plan, nor for withholding the usual treatment
+        blind = self.silence > self.patience
+        self.choice.outcome[blind] = int(LoopOutcome.PROTOCOL)
+        self.choice.why[blind] |= BLIND
+        rate[blind] = np.clip(protocol, 0.0, high)[blind]
         return rate
 
     @property

@@ -31,6 +31,7 @@ Prior = Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
 BRETON = (Wander(11.0, 42.0),)
 DEXCOM_G6 = (Wander(6.0, 20.0), Wander(8.0, 2000.0))
 TRUST = Trust(oldest=20.0, discrepancy=(30.0,))  # min; mg/dL: coarse steps of the optimiser and no more
+PATIENCE = 20.0  # min without a sensor, then the profile's basal rate (Tandem Control-IQ)
 UNEXPLAINED = Wander(0.25, 120.0)  # mg/kg/min, min
 
 
@@ -148,7 +149,7 @@ class GlucoseMPC(FollowingPolicy):
             draws=t.draws,
             blocks=(*t.blocks, stages - sum(t.blocks)),
         )
-        super().__init__(model, interval, follow or follow_glucose(model, interval), problem, TRUST, threads)
+        super().__init__(model, interval, follow or follow_glucose(model, interval), problem, TRUST, PATIENCE, threads)
         self.prior: Prior = prior or glucose_prior(model)
         self.stomach = [model.names("states").index(s) for s in ("qsto1", "qsto2") if s in model.names("states")]
         wander = self.follow.disturbed[0].wander

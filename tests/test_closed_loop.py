@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,30 @@ def test_when_the_solver_fails_the_ladder_is_walked_and_says_so(scenes, therapy)
     assert told[-1, 0] == LoopOutcome.PROTOCOL
     assert (told[4:, 1] == LoopOutcome.LATE).all()
     assert (told[:, 2] == LoopOutcome.PLANNED).all()
+
+
+@pytest.mark.parametrize(("therapy", "usual"), [("glucose", "basal"), ("propofol", None)])
+def test_without_a_sensor_the_usual_protocol_goes_on(scenes, therapy, usual):
+    scene = scenes[therapy]
+    t, n, policy, gate = scene.therapy, 2, scene.policy("mpc"), scene.gate()
+    people = scene.people(t.model_ids[0], n, scene.groups[0])
+    world = scene.world(people, "none", 1)
+    seen = world.reset(1)
+    policy.reset(people.known, n)
+    gate.reset(people.known, n)
+    patience = round(policy.patience / t.interval)
+    for k in range(12 + patience + 8):
+        if k >= 12:
+            seen = replace(seen, reading=np.full(n, np.nan), reading_time=np.full(n, np.nan))
+        asked = policy.act(seen)
+        allowed, _ = gate.judge(seen, asked)
+        seen = world.step(allowed)
+        if k > 12 + patience + 2:
+            assert (policy.outcomes == LoopOutcome.PROTOCOL).all()
+            assert "no reading for too long" in policy.sentence(0)
+            if usual:
+                assert asked[:, 0] == pytest.approx(people.known[usual])
+                assert allowed[:, 0] == pytest.approx(people.known[usual], abs=1e-3)  # the pump's step
 
 
 # the command --------------------------------------------------------------------------------------------------------

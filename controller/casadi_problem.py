@@ -65,9 +65,9 @@ class Case:
 
     def _bounds(self, problem: Problem, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the blocks in the moves' units, the first also within its largest change: (blocks, moves)."""
-        blocks = range(len(problem.blocks))
-        most = np.array([high[problem.block_of == c].min(axis=0) for c in blocks])
-        least = np.minimum(np.array([low[problem.block_of == c].max(axis=0) for c in blocks]), most)
+        first = problem.first_of[:-1]
+        most = np.minimum.reduceat(high, first, axis=0)
+        least = np.minimum(np.maximum.reduceat(low, first, axis=0), most)
         for a, move in enumerate(problem.moves):
             inner, outer = self.last[a] - move.largest_change, self.last[a] + move.largest_change
             if max(inner, least[0, a]) <= min(outer, most[0, a]):
@@ -212,8 +212,7 @@ class CasadiSolver:
     def evaluate(self, case: Case, moves: np.ndarray) -> tuple[float, np.ndarray]:
         """Objective and outputs (draws, stages, watched) of moves (stages, moves), by CasADi and the exact reading."""
         p = self.problem
-        first = np.concatenate([[0], np.cumsum(p.blocks)[:-1]])
-        v = (moves[first] / case.scale).ravel()
+        v = (moves[p.first_of[:-1]] / case.scale).ravel()
         draws, common = self.numbers(case)
         y, cost = [], float(self.own_cost(v, *common))
         for d in range(p.draws):
@@ -271,7 +270,7 @@ class CasadiSolver:
         if warm is not None and np.isfinite(warm).all():
             at = np.minimum(np.arange(p.stages) + elapsed / p.interval, p.stages - 1)
             u = np.stack([np.interp(at, np.arange(p.stages), warm[:, a]) for a in range(u.shape[1])], axis=1)
-        blocks = np.array([u[p.block_of == c].mean(axis=0) for c in range(len(p.blocks))])
+        blocks = np.add.reduceat(u, p.first_of[:-1], axis=0) / np.array(p.blocks)[:, None]
         starts = [np.clip(u, case.low, case.high) for u in (blocks, 0.25 * case.scale + 0 * blocks)]
         if warm is not None and blocks.any():
             return (starts[0] / case.scale).ravel()

@@ -178,6 +178,11 @@ class Problem:
         return np.repeat(np.arange(len(self.blocks)), self.blocks)
 
     @cached_property
+    def first_of(self) -> np.ndarray:
+        """First stage of each block, then the number of stages, (blocks + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.blocks)])
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the moves."""
         return tuple(m.name for m in self.moves)

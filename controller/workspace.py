@@ -67,7 +67,7 @@ def tables(problem: Problem, feasibility: float) -> dict[str, np.ndarray]:
     return {
         "COLUMNS": problem.columns,
         "BLOCK_OF": problem.block_of,
-        "FIRST_OF": np.concatenate([[0], np.cumsum(problem.blocks)]),
+        "FIRST_OF": problem.first_of,
         "GOAL_ROW": np.array([problem.watched.index(g.output) for g in problem.goals]),
         "GOAL": np.array(goals, dtype=float),
         "MOVE": np.array(moves, dtype=float),

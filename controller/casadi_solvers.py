@@ -28,6 +28,7 @@ QP: dict[str, dict[str, Any]] = {
     "osqp": {"error_on_fail": False, "osqp": {"verbose": False, "eps_abs": 1e-10, "eps_rel": 1e-10, "max_iter": 50000}},
     "highs": {"error_on_fail": False, "highs": {"output_flag": False, "threads": 1}},
 }
+SMALL = 200_000  # instructions
 SAMPLES = 64  # points that set the scale of each kink
 
 
@@ -284,7 +285,9 @@ class Ipopt(CasadiSolver):
         wv = ca.MX.sym("w", w.numel())
         pieces = ca.vertsplit(wv, np.cumsum([0, self.nc, *[n * N] * D]).tolist())
         cost, g = inside(pieces[0], *(ca.reshape(a, n, N) for a in pieces[1:]), *parts)
-        options = {f"ipopt.{k}": value for k, value in self.options.items()} | {"print_time": False}
+        # as one graph of scalars where that stays small: its second derivatives are several times faster
+        small = N * D * self.smooth.n_instructions() < SMALL
+        options = {f"ipopt.{k}": value for k, value in self.options.items()} | {"print_time": False, "expand": small}
         return ca.nlpsol("mpc", "ipopt", {"x": wv, "p": P, "f": cost, "g": g}, options), pack
 
     def optimise(self, case: Case, v: np.ndarray, on: np.ndarray) -> tuple[np.ndarray, bool, int]:

@@ -189,7 +189,6 @@ def propofol(args: argparse.Namespace) -> dict[str, Any]:
     n = 100 if args.quick else (args.patients or 1000)
     rows = []
     people = anaesthesia_cohort("propofol_eleveld2018", "test", n)
-    other = anaesthesia_cohort("propofol_adult_schnider1998", "test", n)
     for surgery, minutes in (("step", 20.0), ("struys2004", 60.0)):
         cases: list[tuple[str, People, Policy]] = [
             ("MPC", people, AnaesthesiaMPC(threads=args.threads)),
@@ -197,8 +196,6 @@ def propofol(args: argparse.Namespace) -> dict[str, Any]:
             ("TCI", people, TargetControlled()),
             ("TCI, titrated", people, TargetControlled(titration=Titration())),
         ]
-        if "bis" in other.model.names("outputs"):
-            cases.append(("MPC, Schnider's patients", other, AnaesthesiaMPC(threads=args.threads)))
         for what, who, policy in cases:
             if args.only and args.only not in f"{surgery} {what}":
                 continue

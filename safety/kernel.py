@@ -50,12 +50,7 @@ class Table(NamedTuple):
 _round_down = compiled(round_down)
 _most = compiled(most)
 _REFUSED = 1 << FIRST_LOWERING
-_BLIND = (
-    1 << Code.MEASUREMENT_MISSING
-    | 1 << Code.MEASUREMENT_STALE
-    | 1 << Code.MEASUREMENT_POOR
-    | 1 << Code.MEASUREMENT_IMPLAUSIBLE
-)
+_BLIND = 1 << Code.MEASUREMENT_STALE | 1 << Code.MEASUREMENT_POOR | 1 << Code.MEASUREMENT_IMPLAUSIBLE
 _STOPS = 1 << Code.MEASUREMENT_STOP | 1 << Code.MEASUREMENT_FALLING
 
 
@@ -131,8 +126,8 @@ def _reading(
             poor = True
     if has_previous:
         change = (value - previous) / ((time - previous_time + CLOCK) * MINUTES)
-        sound = math.isfinite(previous) and math.isfinite(previous_time) and math.isfinite(change)
-        if not sound or previous_time >= time:
+        # A change from what is no number is none itself.
+        if not (math.isfinite(previous_time) and math.isfinite(change)) or previous_time >= time:
             mask |= 1 << Code.MEASUREMENT_INVALID
     if mask & 1 << Code.MEASUREMENT_INVALID:
         return mask
@@ -217,9 +212,8 @@ def _left(total: float, already: float, delivered_by_one: float) -> float:
 
 @compiled
 def _misprojected(of: float, nothing: float, given: float) -> bool:
-    if not (math.isfinite(of) and math.isfinite(nothing) and math.isfinite(given)):
-        return True
-    return of < 0.0 or not math.isfinite(given - nothing)
+    # A difference with what is no number is none itself.
+    return not (math.isfinite(of) and math.isfinite(given - nothing)) or of < 0.0
 
 
 class Numbers(NamedTuple):

@@ -13,7 +13,7 @@ than a bucket's contents: one part of the window (see ``parts``), or one control
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,98 +33,88 @@ PLANNED = {Kind.DOSE: 4, Kind.RATE: 5}
 RING = 6
 
 
-@compiled
-def _empty(i: Any, slot: Any, amounts: Any, times: Any, durations: Any, totals: Any, planned: Any) -> None:
-    amounts[i, slot], times[i, slot], durations[i, slot] = 0.0, EMPTY, 0.0
-    totals[i, slot], planned[i, slot] = True, False
+class Slots(NamedTuple):
+    """The entries, (n, slots) each, as `Batch` wants them."""
+
+    amount: Any
+    time: Any
+    duration: Any
+    total: Any
+    planned: Any
+
+
+class Rings(NamedTuple):
+    """The rings of buckets, finest first: width (h), first slot, number; the bucket that stands in each slot."""
+
+    width: Any
+    first: Any
+    count: Any
+    index: Any
 
 
 @compiled
-def _merge(i: Any, slot: Any, amount: Any, begin: Any, end: Any, amounts: Any, times: Any, durations: Any) -> None:
+def _empty(s: Slots, i: int, slot: int) -> None:
+    s.amount[i, slot], s.time[i, slot], s.duration[i, slot] = 0.0, EMPTY, 0.0
+    s.total[i, slot], s.planned[i, slot] = True, False
+
+
+@compiled
+def _merge(s: Slots, i: int, slot: int, amount: float, begin: float, end: float) -> None:
     """Add a delivery to a total; the end never moves earlier by rounding."""
-    if times[i, slot] != EMPTY:
-        amount += amounts[i, slot]
-        end = max(end, times[i, slot] + durations[i, slot])
-        begin = min(begin, times[i, slot])
+    if s.time[i, slot] != EMPTY:
+        amount += s.amount[i, slot]
+        end = max(end, s.time[i, slot] + s.duration[i, slot])
+        begin = min(begin, s.time[i, slot])
     duration = end - begin
     while begin + duration < end:
         duration = np.nextafter(duration, math.inf)
-    amounts[i, slot], times[i, slot], durations[i, slot] = amount, begin, duration
+    s.amount[i, slot], s.time[i, slot], s.duration[i, slot] = amount, begin, duration
 
 
 @compiled
-def _fold(
-    i: Any,
-    amount: Any,
-    begin: Any,
-    end: Any,
-    widths: Any,
-    firsts: Any,
-    counts: Any,
-    indices: Any,
-    forget: Any,
-    amounts: Any,
-    times: Any,
-    durations: Any,
-) -> None:
-    """Put a delivery into the finest bucket that is free for it; what stood there moves on to a coarser one."""
-    for level in range(widths.size):
-        index = math.floor(begin / widths[level])
-        slot = firsts[level] + int(index % counts[level])
-        if times[i, slot] == EMPTY or indices[i, slot] == index:
-            indices[i, slot] = index
-            _merge(i, slot, amount, begin, end, amounts, times, durations)
+def _fold(s: Slots, r: Rings, i: int, amount: float, begin: float, end: float, forget: float) -> None:
+    """Put a delivery into the finest bucket that is free for it; what stood there moves on to a coarser one.
+
+    One that is no number is forgotten with the last of them, if it ended by ``forget``.
+    """
+    for level in range(r.width.size):
+        index = math.floor(begin / r.width[level])
+        slot = r.first[level] + int(index % r.count[level])
+        if s.time[i, slot] == EMPTY or r.index[i, slot] == index:
+            r.index[i, slot] = index
+            _merge(s, i, slot, amount, begin, end)
             return
-        if indices[i, slot] < index:
-            older = amounts[i, slot], times[i, slot], times[i, slot] + durations[i, slot]
-            times[i, slot], indices[i, slot] = EMPTY, index
-            _merge(i, slot, amount, begin, end, amounts, times, durations)
+        if r.index[i, slot] < index:
+            older = s.amount[i, slot], s.time[i, slot], s.time[i, slot] + s.duration[i, slot]
+            s.time[i, slot], r.index[i, slot] = EMPTY, index
+            _merge(s, i, slot, amount, begin, end)
             amount, begin, end = older
     if not (math.isnan(amount) and end <= forget):
-        _merge(i, amounts.shape[1] - 1, amount, begin, end, amounts, times, durations)
+        _merge(s, i, s.amount.shape[1] - 1, amount, begin, end)
 
 
 @compiled
 def _record(
-    slot: Any,
-    planned_slot: Any,
-    hours: Any,
-    amount: Any,
-    time: Any,
-    duration: Any,
-    where: Any,
-    longest: Any,
-    widths: Any,
-    firsts: Any,
-    counts: Any,
-    indices: Any,
-    amounts: Any,
-    times: Any,
-    durations: Any,
-    totals: Any,
-    planned: Any,
-) -> None:
+    s: Slots, r: Rings, slot: int, planned_slot: int, is_rate: bool, hours: float, longest: float, amount: Any,
+    time: Any, duration: Any, where: Any,
+) -> None:  # fmt: skip
     for i in range(amount.size):
         if not where[i]:
             continue
-        _empty(i, planned_slot, amounts, times, durations, totals, planned)
+        _empty(s, i, planned_slot)
         new = amount[i]
         if not (math.isfinite(new) and new >= 0.0):
             new = math.nan
         place = slot + 1
         if new != 0.0:
             place = slot
-            if times[i, slot] != EMPTY:
-                start, length = times[i, slot], durations[i, slot]
-                delivered = amounts[i, slot] * length * hours if hours > 0.0 else amounts[i, slot]
-                forget = time[i] - longest
-                _fold(
-                    i, delivered, start, start + length, widths, firsts, counts, indices, forget, amounts, times,
-                    durations,
-                )  # fmt: skip
-            _empty(i, slot + 1, amounts, times, durations, totals, planned)
-        amounts[i, place], times[i, place], durations[i, place] = new, time[i], duration[i]
-        totals[i, place] = False
+            if s.time[i, slot] != EMPTY:
+                begin, length = s.time[i, slot], s.duration[i, slot]
+                delivered = s.amount[i, slot] * length * hours if is_rate else s.amount[i, slot]
+                _fold(s, r, i, delivered, begin, begin + length, time[i] - longest)
+            _empty(s, i, slot + 1)
+        s.amount[i, place], s.time[i, place], s.duration[i, place] = new, time[i], duration[i]
+        s.total[i, place] = False
 
 
 class Ledger:
@@ -142,31 +132,35 @@ class Ledger:
 
     def __init__(self, n: int, limits: Limits, interval: float, parts: int = 24) -> None:
         windows = sorted(row.window.value for row in limits.rolling)
-        widths: list[float] = []
-        counts: list[int] = []
+        # The longest of the windows whose buckets are alike says how many there are.
+        rings = {}
         for window in windows:
             width = max(interval, window / parts)
-            count = math.ceil(window / width - 1e-9) + 1
-            if widths and width <= widths[-1]:
-                counts[-1] = max(count, counts[-1])
-            else:
-                widths.append(width)
-                counts.append(count)
-        self._hours = {Kind.DOSE: 0.0, Kind.RATE: per_hour(limits.rate_unit or "")}
+            rings[width] = math.ceil(window / width - 1e-9) + 1
+        counts = list(rings.values())
+        self._hours = per_hour(limits.rate_unit or "")
         course = isinstance(limits.course_total, Unlimited) and isinstance(limits.course_total_per_kg, Unlimited)
         # A faulty amount older than every window is forgotten, unless the table limits the whole course.
         self._longest = windows[-1] if course else math.inf
-        self._widths, self._counts = np.array(widths), np.array(counts)
-        self._firsts = RING + np.cumsum([0, *counts[:-1]])
         self.slots = RING + sum(counts) + 1
         shape = (n, self.slots)
-        self._indices = np.zeros(shape, dtype=np.int64)
+        self._rings = Rings(
+            width=np.array(list(rings)),
+            first=RING + np.cumsum([0, *counts[:-1]]),
+            count=np.array(counts),
+            index=np.zeros(shape, dtype=np.int64),
+        )
+        self._slots = Slots(
+            amount=np.zeros(shape),
+            time=np.full(shape, EMPTY),
+            duration=np.zeros(shape),
+            total=np.ones(shape, dtype=np.bool_),
+            planned=np.zeros(shape, dtype=np.bool_),
+        )
         self._latest = np.full(n, -math.inf)
         self._count = np.full(n, self.slots)
-        self._amounts, self._times, self._durations = np.zeros(shape), np.full(shape, EMPTY), np.zeros(shape)
-        self._totals, self._planned = np.ones(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
-        self._rates = np.zeros(shape, dtype=np.bool_)
-        self._rates[:, [NEWEST[Kind.RATE], NEWEST[Kind.RATE] + 1, PLANNED[Kind.RATE]]] = True
+        self._rate = np.zeros(shape, dtype=np.bool_)
+        self._rate[:, [NEWEST[Kind.RATE], NEWEST[Kind.RATE] + 1, PLANNED[Kind.RATE]]] = True
 
     def record(self, kind: Kind, amount: Any, time: Any, duration: Any, where: Any = True) -> None:
         """Write down what was delivered, 0 where nothing was; clears the plan of that kind.
@@ -187,38 +181,38 @@ class Ledger:
         if early.any():
             raise ValueError(f"deliveries come in order of time; patients {np.flatnonzero(early)[:5].tolist()} do not")
         _record(
-            NEWEST[kind], PLANNED[kind], self._hours[kind], amount, time, duration, where, self._longest, self._widths,
-            self._firsts, self._counts, self._indices, self._amounts, self._times, self._durations, self._totals,
-            self._planned,
+            self._slots, self._rings, NEWEST[kind], PLANNED[kind], kind is Kind.RATE, self._hours, self._longest,
+            amount, time, duration, where,
         )  # fmt: skip
         self._latest[where] = time[where]
 
     def plan(self, kind: Kind, amount: Any, time: Any, duration: Any, where: Any = True) -> None:
         """What is decided but not delivered yet, one dose and one rate a patient: the next of that kind replaces it."""
         amount, time, duration, where = self._checked(kind, amount, time, duration, where)
-        slot = PLANNED[kind]
-        self._amounts[where, slot] = amount[where]
-        self._times[where, slot] = time[where]
-        self._durations[where, slot] = duration[where]
-        self._totals[where, slot] = False
-        self._planned[where, slot] = True
+        s, slot = self._slots, PLANNED[kind]
+        s.amount[where, slot] = amount[where]
+        s.time[where, slot] = time[where]
+        s.duration[where, slot] = duration[where]
+        s.total[where, slot] = False
+        s.planned[where, slot] = True
 
     def reset(self, where: Any = True) -> None:
         """Forget everything of some patients: (n,) booleans."""
         chosen = np.broadcast_to(np.asarray(where, dtype=np.bool_), self._latest.shape)
-        self._amounts[chosen], self._times[chosen], self._durations[chosen] = 0.0, EMPTY, 0.0
-        self._totals[chosen], self._planned[chosen], self._latest[chosen] = True, False, -math.inf
+        s = self._slots
+        s.amount[chosen], s.time[chosen], s.duration[chosen] = 0.0, EMPTY, 0.0
+        s.total[chosen], s.planned[chosen], self._latest[chosen] = True, False, -math.inf
 
     def fields(self) -> dict[str, NDArray[Any]]:
         """The fields ``given_…`` of a `Batch`: the ledger's own arrays, not copies."""
         return {
             "given_count": self._count,
-            "given_amount": self._amounts,
-            "given_time": self._times,
-            "given_duration": self._durations,
-            "given_rate": self._rates,
-            "given_total": self._totals,
-            "given_planned": self._planned,
+            "given_amount": self._slots.amount,
+            "given_time": self._slots.time,
+            "given_duration": self._slots.duration,
+            "given_rate": self._rate,
+            "given_total": self._slots.total,
+            "given_planned": self._slots.planned,
         }
 
     def _checked(self, kind: Kind, *values: Any) -> tuple[NDArray[Any], ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doseloop.safety import Code, Kind, Ledger, guard_batch
+from doseloop.safety import Code, Kind, Ledger, RollingTotal, guard_batch
 
 spec = importlib.util.spec_from_file_location("safety_own", Path(__file__).with_name("test_safety_own.py"))
 own = importlib.util.module_from_spec(spec)
@@ -17,6 +17,9 @@ NAN, INF, OFF, b = edges.NAN, edges.INF, edges.OFF, edges.b
 
 # Windows of 2 h and 24 h, no limit on the course: rings of quarters of an hour and of two hours.
 OPEN = edges.table(course_total=OFF, course_total_per_kg=OFF)
+# Three windows, and not in their order.
+WINDOWS = tuple(RollingTotal(window=b(x, "h"), total=b(250, "mg"), total_per_kg=OFF) for x in (36.0, 2.0, 24.0))
+THREE = edges.table(course_total=OFF, course_total_per_kg=OFF, rolling=WINDOWS)
 INTERVAL = 0.25
 
 
@@ -67,6 +70,19 @@ def test_an_empty_ledger():
 )
 def test_how_many_slots(interval, parts, slots):
     assert Ledger(1, OPEN, interval, parts).slots == slots
+
+
+def test_how_many_slots_three_windows_take():
+    assert Ledger(1, THREE, 0.01, 12).slots == 6 + 13 + 13 + 13 + 1
+    assert Ledger(1, THREE, 2.0, 12).slots == 6 + 13 + 13 + 1
+    assert Ledger(1, THREE, 3.0, 12).slots == 6 + 13 + 1
+
+
+def test_a_table_without_rates():
+    ledger = Ledger(1, edges.table(actions=(edges.dose_limits(),)), INTERVAL)
+    ledger.record(Kind.DOSE, 1.0, 0.0, 0.5)
+    ledger.record(Kind.DOSE, 2.0, 1.0, 0.0)
+    assert rows(ledger) == [("dose", 2, 1, 0, False), ("total", 1, 0, 0.5, False)]
 
 
 def test_parts_are_24_unless_said():
@@ -168,7 +184,8 @@ def delivered(entries, time, window):
 @pytest.mark.parametrize(("interval", "parts"), [(0.25, 24), (0.01, 10), (3.0, 5)])
 def test_totals_are_never_less_and_hardly_more_than_the_true_ones(interval, parts, seed):
     rng = np.random.default_rng(seed)
-    ledger, entries, time = Ledger(1, OPEN, interval, parts), [], -50.0
+    limits, windows = (OPEN, (2.0, 24.0)) if seed % 4 < 2 else (THREE, (2.0, 24.0, 36.0))
+    ledger, entries, time = Ledger(1, limits, interval, parts), [], -50.0
     long = seed % 2
     for step in range(900):
         time += rng.choice([0.0, interval, interval, 3.7 * interval, 5.0 * (rng.random() < 0.01)])
@@ -180,7 +197,8 @@ def test_totals_are_never_less_and_hardly_more_than_the_true_ones(interval, part
         if step % 9:
             continue
         found = rows(ledger)
-        for window, part in ((2.0, max(interval, 2.0 / parts)), (24.0, max(interval, 24.0 / parts))):
+        for window in windows:
+            part = max(interval, window / parts)
             told = sum(
                 a * (d * 60.0 if kind == "rate" else 1.0)
                 for kind, a, t, d, _ in found
@@ -245,11 +263,26 @@ def test_where_the_course_is_limited_a_faulty_amount_is_never_forgotten(course):
     assert masks[0] & Code.HISTORY_INVALID.bit
 
 
-def test_a_faulty_amount_does_not_hide_in_a_total():
+@pytest.mark.parametrize("bad", [NAN, INF, -1.0, -0.5, -1e-9])
+def test_a_faulty_amount_does_not_hide_in_a_total(bad):
     ledger = Ledger(1, OPEN, 5.0)
-    for amount in (NAN, 5.0, 5.0):
+    for amount in (bad, 5.0, 5.0):
         ledger.record(Kind.DOSE, amount, 1.0, 0.0)
     assert math.isnan(rows(ledger)[1][1])
+
+
+@pytest.mark.parametrize(("limits", "longest"), [(OPEN, 24.0), (THREE, 36.0)])
+@pytest.mark.parametrize(("late", "kept"), [(-0.5, False), (0.0, False), (0.5, True), (10.0, True)])
+def test_a_faulty_amount_is_forgotten_only_after_the_longest_window(limits, longest, late, kept):
+    """One that stood newest until every ring had moved on, and that ended ``late`` hours within the longest window."""
+    ledger, last = Ledger(1, limits, INTERVAL, parts=12), 80.0
+    for k in range(int(last / INTERVAL)):
+        ledger.record(Kind.RATE, 0.001, INTERVAL * k, 0.25)
+        if k == 0:
+            ledger.record(Kind.DOSE, NAN, 0.0, last - longest + late)
+    ledger.record(Kind.DOSE, 1.0, last, 0.0)
+    assert math.isnan(rows(ledger)[-1][1]) is kept
+    assert sum(math.isnan(r[1]) for r in rows(ledger)) == kept
 
 
 def test_plans():

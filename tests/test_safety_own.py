@@ -221,6 +221,37 @@ def test_arrays_without_any_length_are_listed():
     assert len(str(caught.value).splitlines()) == len(none)
 
 
+def test_a_total_is_one_whatever_else_its_flags_say():
+    """A ledger's empty slots of rates are totals of 0; their flag of a rate is not read."""
+    ledger = Ledger(3, LIMITS, 1.0)
+    for _ in range(2):
+        ledger.record(Kind.DOSE, 40.0, 90.0, 2.0)
+    plain = batch(3, ledger, amount=20.0)
+    marked = replace(plain, given_rate=plain.given_rate | plain.given_total)
+    assert np.count_nonzero(marked.given_rate & (plain.given_amount > 0)) == 3
+    for kind, unit in ((Kind.DOSE, "mg"), (Kind.RATE, "mg/min")):
+        one, two = (
+            guard_batch(replace(x, kind=kind, unit=unit, amount=np.full(3, 0.25)), LIMITS) for x in (plain, marked)
+        )
+        assert [a.tolist() for a in one] == [a.tolist() for a in two]
+    one, two = (guard_batch(x, LIMITS) for x in (plain, marked))
+    assert [a.tolist() for a in one] == [a.tolist() for a in two] == [[20.0] * 3, [0] * 3]
+
+
+def test_what_is_marked_as_not_there_is_not_read():
+    garbage = np.full((3, 2), 1e8)
+    assert judged(None, projected=NONE, if_given=garbage) == ([30.0] * 3, [{"PREDICTION_MISSING"}] * 3)
+    assert judged(None, measured=NONE, measurement=garbage) == ([40.0] * 3, [{"MEASUREMENT_MISSING"}] * 3)
+    assert judged(None, predicted=NONE[:, :1], probability=garbage[:, :1]) == ([30.0] * 3, [{"PREDICTION_MISSING"}] * 3)
+    assert judged(None, previous=garbage) == ([50.0] * 3, [set()] * 3)
+
+
+def test_without_a_reading_before_there_is_no_rate():
+    row = replace(LIMITS.measured[1], change_max=b(0.5, "mg/dL/min"), fall_max=b(0, "mg/dL/min"), fall_below=edges.OFF)
+    limits = replace(LIMITS, measurements=(LIMITS.measured[0], row))
+    assert guard_batch(batch(3), limits)[1].tolist() == [0] * 3
+
+
 def test_compiled_code_gets_arrays_of_one_layout_and_those_that_have_it_as_they_are():
     plain = batch(4)
     odd = replace(

@@ -27,6 +27,7 @@ from doseloop.controller.casadi_solvers import Ipopt, Sqp
 from doseloop.controller.plan import Plan, Status
 from doseloop.controller.realtime import RealTime
 from doseloop.controller.smooth import smoothed
+from doseloop.controller.snapshot import Snapshot
 from doseloop.pkpd.trace import casadi_functions
 from mpc_cases import HOVORKA, UVA, Replay, glucose, glucose_loop, hard_starts, propofol_loop
 from peers.environment import python_with
@@ -196,6 +197,26 @@ def picture(results: dict[str, Any]) -> None:
     figure.savefig(PICTURE, dpi=130)
 
 
+def batch(patients: int = 256) -> dict[str, float]:
+    """Many patients at once, as closed-loop studies solve them: 5 h at 5 min in 8 blocks, warm, one thread."""
+    problem = glucose(UVA, 60, blocks=(1, 1, 2, 2, 4, 6, 10, 34))
+    replay = glucose_loop(UVA, 24, 1, stages=60, blocks=problem.blocks)
+    solver, out = RealTime(problem), {}
+    pairs = list(zip(replay.snapshots[:-1], replay.snapshots[1:]))
+    many = lambda s: Snapshot(  # noqa: E731
+        *(np.repeat(a, patients, axis=0) for a in (s.states, s.parameters, s.last)), s.inputs
+    )
+    times = []
+    for before, after in pairs:
+        plan = solver.solve(many(before))
+        begin = time.process_time()
+        plan = solver.solve(many(after), plan)
+        times.append((time.process_time() - begin) / patients)
+    out = {"patients": patients, "us a solve, processor, one thread": 1e6 * float(np.median(times))}
+    print("batch", out, flush=True)
+    return out
+
+
 def dompc(count: int) -> dict[str, Any] | None:
     """do-mpc on the same glucose problems, in its own environment; every plan's cost by the same function."""
     python = python_with("dompc")
@@ -271,6 +292,7 @@ def main() -> None:
     args = parser.parse_args()
     results: dict[str, Any] = {"loops": loops(args.steps, args.repeats)}
     results["do-mpc"] = dompc(min(args.steps, 100)) if args.peers else None
+    results["batch"] = batch()
     results["cold starts"] = cold(args.starts)
     results["scaling"] = scaling(args.repeats)
     save("mpc", results)

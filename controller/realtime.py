@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-import weakref
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,9 @@ class RealTime:
         return b
 
 
-_solvers: weakref.WeakKeyDictionary[Problem, dict[SolverOptions, RealTime]] = weakref.WeakKeyDictionary()
+@lru_cache(maxsize=16)
+def _solver(problem: Problem, options: SolverOptions) -> RealTime:
+    return RealTime(problem, options)
 
 
 def solve_many(
@@ -241,10 +243,5 @@ def solve_many(
     options: SolverOptions | None = None,
     faults: np.ndarray | None = None,
 ) -> Plan:
-    """`RealTime(problem, options).solve(...)`, with kernels and memory kept from call to call."""
-    options = options or SolverOptions()
-    kept = _solvers.setdefault(problem, {})
-    key = replace(options)
-    if key not in kept:
-        kept[key] = RealTime(problem, key)
-    return kept[key].solve(snapshot, warm, elapsed=elapsed, faults=faults)
+    """`RealTime(problem, options).solve(...)`; kernels and memory of the last 16 problems are kept from call to call."""
+    return _solver(problem, options or SolverOptions()).solve(snapshot, warm, elapsed=elapsed, faults=faults)

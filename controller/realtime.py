@@ -243,5 +243,5 @@ def solve_many(
     options: SolverOptions | None = None,
     faults: np.ndarray | None = None,
 ) -> Plan:
-    """`RealTime(problem, options).solve(...)`; kernels and memory of the last 16 problems are kept from call to call."""
+    """`RealTime(problem, options).solve(...)`; kernels and memory of the last 16 problems are kept."""
     return _solver(problem, options or SolverOptions()).solve(snapshot, warm, elapsed=elapsed, faults=faults)

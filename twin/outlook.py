@@ -46,7 +46,7 @@ def ahead(A, first, last, now, at, u, held, fixed, eta, centre, omega, m, P, s, 
                 rose[r] = u[row, k, r] > 0.0 and not (u[row, k - 1, r] if k > 0 else held[i, r]) > 0.0
             t = at + (now + k) * interval
             predict(A, mi, Pi, centre[i], omega[i], s[i, WIDENESS], u[row, k], rose, t, work, memory)
-            a, b, c, d = expect(A, mi, Pi, t + interval, work, memory)
+            a, b, c, d, _ = expect(A, mi, Pi, t + interval, work, memory)
             white = A[1][ADDITIVE] ** 2 + (A[1][PROPORTIONAL] * c) ** 2
             out[i, k, 0], out[i, k, 1], out[i, k, 2], out[i, k, 3] = a, b, c, d + white
 

@@ -26,11 +26,12 @@ def follow_glucose(
     """Glucose in type 1 diabetes by a continuous monitor, whatever the model of the shared conventions.
 
     Estimated beside the states: the patient's effects; a flux of glucose that nobody announced (input ``dawn``,
-    mg/kg/min); the true size of each announced meal (a factor on ``carbs``, anew with each meal); the monitor's error,
-    a smooth part that forgets in a quarter of an hour and a slow one (calibration).
+    mg/kg/min); the true size of each announced meal (a factor on ``carbs``, anew with each meal); how sensitive to
+    insulin the patient is at this time of this day (a factor on ``sensitivity``); the monitor's error, a smooth part
+    that forgets in a quarter of an hour and a slow one (calibration).
 
     Args:
-        model: inputs ``carbs`` and ``dawn``, outputs ``sensor`` and ``glucose``.
+        model: inputs ``carbs``, ``dawn`` and ``sensitivity``, outputs ``sensor`` and ``glucose``.
         interval: min between samples.
         announced: whether meals are announced; else the unexplained flux is as large as a meal's.
         effects: to estimate, default all.
@@ -43,14 +44,15 @@ def follow_glucose(
         interval,
         "sensor",
         # a Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to its two of order 2
-        Sensor(additive=1.0, coloured=(Wander(8.0, 12.0, order=2), Wander(5.0, 1440.0)), low=40.5, high=399.5),
+        Sensor(additive=1.0, coloured=(Wander(9.0, 12.5, order=2), Wander(4.0, 1440.0)), low=40.5, high=399.5),
         truth="glucose",
         effects=effects,
-        memory=1500.0,
-        states={plasma: Process(relative=0.004), gut: Process(relative=0.04)},
+        memory=2500.0,
+        states={plasma: Process(relative=0.002), gut: Process(relative=0.06)},
         disturbed=(
-            Disturbed(("dawn",), Wander(0.55, 75.0) if announced else Wander(2.0, 40.0)),
+            Disturbed(("dawn",), Wander(0.5, 100.0) if announced else Wander(2.0, 40.0)),
             Disturbed(("carbs", "meal") if "meal" in inputs else ("carbs",), Wander(0.3, 1e6), scale=True, onset=True),
+            Disturbed(("sensitivity",), Wander(0.25, 300.0), scale=True),
         ),
         signed=("x",) if "x" in states else (),
         late=late,
@@ -83,7 +85,7 @@ def follow_propofol(
         interval,
         "bis",
         Sensor(
-            additive=1.0,
+            additive=0.5,
             coloured=Wander(4.4, 1 / (60 * 0.0622), order=2),
             delay="delay",
             quality=60.0,
@@ -93,7 +95,7 @@ def follow_propofol(
         ),
         effects=effects,
         memory=math.inf,
-        offset=Wander(12.0, 6.0, start=1.0),
+        offset=Wander(20.0, 25.0, start=1.0),
         late=late,
         longest_delay=2.0,
         watch=Watch(),

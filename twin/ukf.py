@@ -210,7 +210,7 @@ def spread_of(A, m, C, y, D, sensed):
 def expect(A, m, P, t, work, memory):
     """Mean and variance of the truth (with its offset), then of the measured output with the coloured error.
 
-    Leaves the covariance of state and reading in ``memory[8]``.
+    Last, the covariance of the two. Leaves the covariance of state and reading in ``memory[8]``.
     """
     sizes = A[0]
     L, top = sizes[SIZE], sizes[TOP]
@@ -224,13 +224,22 @@ def expect(A, m, P, t, work, memory):
         for lane in range(min(W, points - start)):
             all_y[0, start + lane], all_y[1, start + lane] = y[0, lane], y[1, lane]
     mean, variance = spread_of(A, m, C, all_y[1], D, False)
+    both = memory[8]
+    for j in range(L):
+        both[j] = D[j]
     whole, spread = spread_of(A, m, C, all_y[0], D, True)
+    shared = 0.0
+    for j in range(L):
+        shared += both[j] * D[j]
+    for j in range(top):
+        bend = all_y[1, 1 + 2 * j] + all_y[1, 2 + 2 * j] - 2.0 * all_y[1, 0]
+        shared += SECOND * SECOND * bend * (all_y[0, 1 + 2 * j] + all_y[0, 2 + 2 * j] - 2.0 * all_y[0, 0])
     for r in range(L):
         cross[r] = 0.0
     for j in range(L):
         for r in range(j, L):
             cross[r] += D[j] * C[j, r]
-    return mean, variance, whole, spread
+    return mean, variance, whole, spread, shared
 
 
 @jit
@@ -283,7 +292,8 @@ def update(A, m, P, s, centre, omega, t, reading, noise, work, memory):
     """Compare with a reading (NaN: none) and learn from it, in place. Returns the reading's fate."""
     sizes, numbers, floor = A[0], A[1], A[2]
     L = sizes[SIZE]
-    _, _, mean, spread = expect(A, m, P, t, work, memory)
+    true, variance, mean, spread, shared = expect(A, m, P, t, work, memory)
+    s[TRUTH], s[TRUTH_SD] = true, math.sqrt(variance)
     white = noise * (numbers[ADDITIVE] ** 2 + (numbers[PROPORTIONAL] * mean) ** 2)
     S = spread + white
     s[EXPECTED], s[EXPECTED_SD] = mean, math.sqrt(S)
@@ -299,10 +309,12 @@ def update(A, m, P, s, centre, omega, t, reading, noise, work, memory):
     cross, gain = memory[8], memory[9]
     if fate == FATE_WIDENED:
         widen(A, P, omega, wanted_of(reading - mean, numbers[SETTLE], mean, white), spread)
-        _, _, mean, spread = expect(A, m, P, t, work, memory)
+        true, variance, mean, spread, shared = expect(A, m, P, t, work, memory)
         S = spread + white
     most = numbers[GATE] * math.sqrt(S)  # a widened belief follows a mad reading so far and no further
     residual = min(max(reading - mean, -most), most)
+    s[TRUTH] = true + shared / S * residual
+    s[TRUTH_SD] = math.sqrt(max(variance - shared * shared / S, 0.0))
     for r in range(L):
         gain[r] = cross[r] / S
         m[r] += gain[r] * residual

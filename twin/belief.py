@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -39,7 +41,6 @@ class Belief:
         follow: the statement.
         time: now.
         mean: (n, L); covariance: (n, L, L).
-        parameters: (n, individual parameters) at the mean.
         expected, expected_sd: (n,) what the sensor should read now, and the predicted SD of such a reading.
         truth, truth_sd: (n,) the output itself with its offset, without the sensor's error.
         innovation: (n,) the newest used or gated reading minus its prediction, in predicted SDs (NaN before any).
@@ -50,13 +51,13 @@ class Belief:
         gated: (n,) readings not used because they were too far away, ``in_row`` how many of them just now in a row.
         widened: (n,) how often the belief was widened.
         fate: (n,) what became of the last reading (`Fate`).
+        individuals: from means to individual parameters.
     """
 
     follow: Follow
     time: float
     mean: np.ndarray
     covariance: np.ndarray
-    parameters: np.ndarray
     expected: np.ndarray
     expected_sd: np.ndarray
     truth: np.ndarray
@@ -71,6 +72,12 @@ class Belief:
     in_row: np.ndarray
     widened: np.ndarray
     fate: np.ndarray
+    individuals: Callable[[np.ndarray], np.ndarray]
+
+    @cached_property
+    def parameters(self) -> np.ndarray:
+        """Individual parameters at the mean, (n, individual parameters)."""
+        return self.individuals(self.mean)
 
     def __len__(self) -> int:
         return len(self.mean)

@@ -26,12 +26,12 @@ from .augmented import layout_of
 from .belief import Bands, Belief, Draws, bands
 from .engines import ENGINES
 from .follow import Follow
+from .intake import intake
 from .start import first_belief
 
 __all__ = ["Follower"]
 
 THREAD_PATIENTS = 16  # fewer patients than this for each thread are done sooner than a thread is woken
-MOVES = 3  # slots that a reading may move to find a free one
 _pool: list[ThreadPoolExecutor] = []
 
 
@@ -126,6 +126,9 @@ class Follower:
             self.layout, slots, self._fixed, self._eta, centre, omega, *first, seeds, **options
         )
         self._none = np.zeros((n, len(follow.signals)))
+        output, sensor = model.output(follow.output), follow.sensor
+        self._low = float(output.low if sensor.low is None else sensor.low)
+        self._high = float(output.high if sensor.high is None else sensor.high)
         self._run(False, self._none, None, None, None)
 
     def _delay_of(self, matrix: np.ndarray, typical: np.ndarray) -> np.ndarray:
@@ -174,81 +177,55 @@ class Follower:
         return self.belief()
 
     def _inputs(self, inputs: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-        u = np.asarray(inputs, dtype=float)
-        try:
-            u = np.array(np.broadcast_to(u, shape), order="C")  # a copy that may be written: one compiled signature
-        except ValueError:
-            raise DoseloopError(f"{what} have shape {u.shape}; {shape} is meant") from None
+        u = np.array(inputs, dtype=float)  # a copy that may be written: one compiled signature
+        if u.shape != shape:
+            try:
+                u = np.array(np.broadcast_to(u, shape), order="C")
+            except ValueError:
+                raise DoseloopError(f"{what} have shape {u.shape}; {shape} is meant") from None
         if not np.isfinite(u).all():
             raise DoseloopError(f"{what} are not finite for patient(s) {np.unique(np.argwhere(~np.isfinite(u))[:, 0])}")
         return u
 
     def _row(self, value: Any, default: float, what: str) -> np.ndarray:
-        v = np.asarray(default if value is None else value, dtype=float)
-        if v.shape not in ((), (1,), (self.n,)):
-            raise DoseloopError(f"{what} has shape {v.shape}; ({self.n},) is meant")
-        return np.array(np.broadcast_to(v, (self.n,)))
+        v = np.array(default if value is None else value, dtype=float)
+        if v.shape != (self.n,):
+            if v.shape not in ((), (1,)):
+                raise DoseloopError(f"{what} has shape {v.shape}; ({self.n},) is meant")
+            v = np.full(self.n, v.item())
+        return v
 
     def _run(self, advance: bool, u: np.ndarray, reading: Any, reading_time: Any, quality: Any) -> None:
-        f, sensor = self.follow, self.follow.sensor
+        f, e, n, now = self.follow, self.engine, self.n, self.now
         y = self._row(reading, np.nan, "reading")
         t = self._row(reading_time, self.time, "reading_time")
         q = self._row(quality, 100.0, "quality")
-        output = f.model.output(f.output)
-        low = output.low if sensor.low is None else sensor.low
-        high = output.high if sensor.high is None else sensor.high
-        present = np.isfinite(y)
-        with np.errstate(invalid="ignore"):
-            good = (y >= low) & (y <= high) & (q >= max(sensor.quality, 1e-3)) & (q <= 100.0) & np.isfinite(t)
-            age = np.where(good, np.rint((t - self.at) / f.interval), 0.0)
-        slot = np.clip(age, -1e9, 1e9).astype(np.int64)
-        strange = present & (~good | (slot > self.now))
-        y[strange] = np.nan
-        quality_used = np.where(good, q, 100.0)
-        noise = (100.0 / quality_used) ** 2
-        lag = np.rint((self.delay + sensor.quality_delay * (1.0 - quality_used / 100.0)) / f.interval)
-        slot = np.where(strange, self.now, slot - lag.astype(np.int64))
-        twice = self._place(advance, slot, y, t)
-        engine, now = self.engine, self.now
-        share_out(lambda a, b: engine.run(a, b, now, self.at, advance, u, slot, y, noise), self.n)
-        engine.fate[strange] = ukf.FATE_IMPLAUSIBLE
-        engine.fate[twice] = ukf.FATE_DUPLICATE
-
-    def _place(self, advance: bool, slot: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Take readings of a known time stamp out of y, and say which.
-
-        One whose slot is taken moves to the next free one: a delay that shortens lays two readings on one slot.
-        """
-        e, rows = self.engine, np.arange(self.n)
-        if advance:
-            e.stamp[:, self.now % e.slots] = np.nan
-            e.y[:, self.now % e.slots] = np.nan
-        with np.errstate(invalid="ignore"):
-            twice = np.isfinite(y) & (e.stamp == t[:, None]).any(axis=1)
-        y[twice] = np.nan
-        valid = np.isfinite(y) & (slot > self.now - e.slots)
-        for _ in range(MOVES):
-            taken = valid & (slot < self.now) & np.isfinite(e.y[rows, slot % e.slots])
-            if not taken.any():
-                break
-            slot[taken] += 1
-        e.stamp[rows[valid], slot[valid] % e.slots] = t[valid]
-        return twice
+        slot, noise, fate = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n, dtype=np.int64)
+        s = f.sensor
+        intake(
+            advance, now, self.at, f.interval, self._low, self._high, max(s.quality, 1e-3), s.quality_delay, self.delay,
+            y, t, q, e.y, e.stamp, slot, noise, fate,
+        )  # fmt: skip
+        share_out(lambda a, b: e.run(a, b, now, self.at, advance, u, slot, y, noise), n)
+        strange = fate != ukf.FATE_USED
+        e.fate[strange] = fate[strange]
 
     def belief(self) -> Belief:
         """What is believed now."""
-        s, engine = self.engine.s, self.engine
-        column = lambda i: s[:, i].copy()  # noqa: E731
-        eta = self._eta.copy()
+        e = self.engine
+        eta, row = self._eta, e.s.T.copy()
         nx, q = len(self.follow.model.states), len(self.layout.effect_of)
-        eta[:, self.layout.effect_of] = engine.m[:, nx : nx + q]
+
+        def parameters(m: np.ndarray) -> np.ndarray:
+            every = eta.copy()
+            every[:, self.layout.effect_of] = m[:, nx : nx + q]
+            return individuals(self.follow.model, self.covariates, every, self.theta)
+
         return Belief(
-            self.follow, self.time, engine.m.copy(), engine.P.copy(),
-            individuals(self.follow.model, self.covariates, eta, self.theta),
-            column(ukf.EXPECTED), column(ukf.EXPECTED_SD), column(ukf.TRUTH), column(ukf.TRUTH_SD),
-            column(ukf.INNOVATION), column(ukf.CONSISTENCY), column(ukf.LOG_EVIDENCE), column(ukf.INCREMENT),
-            column(ukf.ESS), column(ukf.WIDENESS), column(ukf.GATED), column(ukf.IN_ROW), column(ukf.WIDENED),
-            engine.fate.copy(),
+            self.follow, self.time, e.m.copy(), e.P.copy(), row[ukf.EXPECTED], row[ukf.EXPECTED_SD], row[ukf.TRUTH],
+            row[ukf.TRUTH_SD], row[ukf.INNOVATION], row[ukf.CONSISTENCY], row[ukf.LOG_EVIDENCE], row[ukf.INCREMENT],
+            row[ukf.ESS], row[ukf.WIDENESS], row[ukf.GATED], row[ukf.IN_ROW], row[ukf.WIDENED], e.fate.copy(),
+            parameters,
         )  # fmt: skip
 
     def draws(self, k: int) -> Draws:

@@ -146,12 +146,25 @@ def test_who_asks_for_less_gets_no_more(asked, context, part):
 def tighter(limits, rng):
     """The table with one upper limit of the dose, or one total, made smaller."""
     names = ("maximum", "maximum_per_kg", "infusion_rate_max", "infusion_rate_max_per_kg", "unmeasured_max")
-    name = rng.choice((*names, "rolling", "course_total", "course_total_per_kg"))
+    name = rng.choice((*names, "rolling", "course_total", "course_total_per_kg", "projections", "projections"))
     part = rng.uniform(0.2, 1.0)
 
     def smaller(bound):
         return bound if isinstance(bound, Unlimited) else replace(bound, value=bound.value * part)
 
+    if name == "projections":
+        board, pressure = limits.projections
+        which = rng.choice(("board", "low", "high", "steepness"))
+        if which == "board":
+            board = replace(board, high=smaller(board.high))
+        else:
+            bound = getattr(pressure, which)
+            tight = bound.value * part if which == "high" else bound.value / part
+            pressure = replace(
+                pressure, **{which: replace(bound, value=max(60.0, tight) if which == "high" else tight)}
+            )
+            pressure = replace(pressure, low=replace(pressure.low, value=min(pressure.low.value, 110.0)))
+        return replace(limits, projections=(board, pressure))
     if name == "rolling":
         rolling = tuple(
             RollingTotal(window=r.window, total=smaller(r.total), total_per_kg=smaller(r.total_per_kg))
@@ -300,3 +313,22 @@ def test_nothing_has_a_default():
                 type(part)(**given)
     with pytest.raises(TypeError, match="duration"):
         Given(kind=Kind.DOSE, amount=1.0, unit="mg", time=0.0)
+
+
+@check
+@given(anything, sound_contexts, near(0, 30, 60, 90), st.floats(0, 100))
+def test_more_on_board_allows_no_more(asked, context, more, extra):
+    """The same with a larger projection, of nothing and of the amount."""
+    rest = tuple(p for p in context.projections if p.name != "on board")
+    one, two = (
+        replace(context, projections=(*rest, edges.board(more + x, more + x + 40.0, 100.0))) for x in (0.0, extra)
+    )
+    assert guard(asked, two, LIMITS).allowed.amount <= guard(asked, one, LIMITS).allowed.amount + 2 * SLACK[asked.kind]
+
+
+@check
+@given(anything, sound_contexts, st.sampled_from(["measurements", "projections"]))
+def test_without_a_reading_or_projection_no_more_than_the_blind_limit(asked, context, what):
+    blind = replace(context, **{what: ()})
+    most = {Kind.DOSE: {"measurements": 40.0, "projections": 30.0}, Kind.RATE: {"measurements": 0.375}}
+    assert guard(asked, blind, LIMITS).allowed.amount <= most[asked.kind].get(what, math.inf)

@@ -89,8 +89,8 @@ def test_where_compiled_code_is_kept():
         assert compiled.cache_folder() == Path("/own")
     with patch.dict(os.environ, {"DOSELOOP_CACHE": "", "XDG_CACHE_HOME": "/user"}):
         assert compiled.cache_folder() == Path("/user/doseloop")
-    with patch.dict(os.environ, {"DOSELOOP_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/home/x"}):
-        assert compiled.cache_folder() == Path("/home/x/.cache/doseloop")
+    with patch.dict(os.environ, {"DOSELOOP_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/somewhere"}):
+        assert compiled.cache_folder() == Path("/somewhere/.cache/doseloop")
 
 
 def some(x):

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from ..pkpd.individuals import individuals
+from ..pkpd.march import march_of
 from ..pkpd.model import Model
 from ..pkpd.objects import listen
 from ..pkpd.record import CovariateRow, Measurement, Record
@@ -102,7 +103,13 @@ def _name(event: Any) -> str:
 
 
 def warm(model: Model) -> None:
-    """Make ready all that simulation, fit and forecast of a model need."""
+    """Make ready all that simulation, fit and forecast of a model need; of one for loops, its march.
+
+    (A loop's estimator and solver compile the rest when it begins.)
+    """
+    if model.time_unit == "min":
+        march_of(model, 1.0)
+        return
     route = model.routes[0]
     length = 1.0 if "bolus" not in route.kinds else None
     regimen = Regimen(Dose(0.0, 1.0, route.name, duration=length, additional=1, interval=12.0))

@@ -172,28 +172,29 @@ def _dict(
     }
     for name, r in runs.items():
         entry: dict[str, Any] = {
-            "scores": {k: np.where(np.isfinite(v), v, None).tolist() for k, v in scores[name].items()},
+            "scores": {k: _tidy(v) for k, v in scores[name].items()},
             "ids": r.people.ids.tolist(),
             "ended": np.asarray(r.endings).tolist(),
             "guard": dict(counts[name]),
             "seconds": {"all": r.seconds, "policy": r.thinking, "guard": r.guarding},
         }
         if len(r) <= 8:  # a trace to look at; many patients would fill the disk
-            tidy = lambda a: np.where(np.isfinite(a), np.round(a, 4), None).tolist()  # noqa: E731
             entry["trace"] = {
                 "minutes": r.times.tolist(),
-                "reading": tidy(r.reading.T),
-                "announced": tidy(r.announced.T),
-                "asked": tidy(r.asked.transpose(1, 0, 2)),
-                "allowed": tidy(r.allowed.transpose(1, 0, 2)),
-                "delivered": tidy(r.delivered.transpose(1, 0, 2)),
-                "truth": tidy(r.truth),
+                "reading": _tidy(r.reading.T),
+                "announced": _tidy(r.announced.T),
+                "asked": _tidy(r.asked.transpose(1, 0, 2)),
+                "allowed": _tidy(r.allowed.transpose(1, 0, 2)),
+                "delivered": _tidy(r.delivered.transpose(1, 0, 2)),
+                "truth": _tidy(r.truth),
                 "tick": r.tick,
             }
         out["runs"][name] = entry
     return out
 
 
-def arguments(add: Any) -> None:
-    """The options of ``doseloop loop``."""
-    add("therapy", metavar="THERAPY", choices=sorted(SCENES), help=f"one of {', '.join(sorted(SCENES))}")
+def _tidy(values: np.ndarray) -> Any:
+    """Nested lists for JSON, rounded; None where there is no number."""
+    rounded = np.round(np.asarray(values, dtype=float), 4).astype(object)
+    rounded[~np.isfinite(np.asarray(values, dtype=float))] = None
+    return rounded.tolist()

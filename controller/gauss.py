@@ -13,14 +13,14 @@ from . import memory as m
 from .horizon import beyond, goal_terms, output, spread
 from .memory import cube, imat, ivec, mat, vec
 
-__all__ = ["linearise"]
+__all__ = ["draw_rows", "jacobians", "linearise", "sensitivities"]
 
 W = LANES
 ROW = 8 * LANES  # bytes
 
 
 @jit
-def _jacobians(J, which, d, lane):
+def jacobians(J, which, d, lane):
     """Jacobians along the current course of draw d (``lane``: the candidate, where there is one), 8 stages at once."""
     n, rows, parameters = geti(J, m.STATES), geti(J, m.STATES) + geti(J, m.WATCHED), geti(J, m.PARAMETERS)
     N, blocks, inputs, rows_k = geti(J, m.STAGES), geti(J, m.LANE_BLOCKS), geti(J, m.INPUTS), geti(J, m.ROWS_K)
@@ -29,7 +29,7 @@ def _jacobians(J, which, d, lane):
     p1, k1, s = mat(J, m.P1, parameters, W), mat(J, m.K1, rows_k, W), mat(J, m.S, 2, W)
     x1, u1, U = mat(J, m.X1, n, W), mat(J, m.U1, inputs, W), cube(J, m.U, N, inputs, W)
     z = cube(J, m.Z, 2 * blocks * (N + 1), rows, W)
-    reals = vec(J, m.REALS, 9)
+    reals = vec(J, m.REALS, m.NUMBERS)
     for j in range(parameters):
         for t in range(W):
             p1[j, t] = p[block, j, place]
@@ -51,7 +51,7 @@ def _jacobians(J, which, d, lane):
 
 
 @jit
-def _sensitivities(J):
+def sensitivities(J):
     """Sensitivities of the watched outputs at each stage by each decision, into Y (rows: stage, output)."""
     N, moves, ny, relevant = geti(J, m.STAGES), geti(J, m.MOVES), geti(J, m.WATCHED), geti(J, m.RELEVANT)
     height, columns = relevant + max(moves, ny), (geti(J, m.BLOCKS) * moves + W - 1) // W
@@ -106,7 +106,7 @@ def _add_rows(H, g, Y, rows, used, count):
 
 
 @jit
-def _draw_rows(J, which, d, lane):
+def draw_rows(J, which, d, lane):
     """Slope and curvature of the merit by each watched output of draw d at each stage, into ROWS."""
     n, ny, N, D = geti(J, m.STATES), geti(J, m.WATCHED), geti(J, m.STAGES), geti(J, m.DRAWS)
     goals, items, blocks = geti(J, m.GOALS), geti(J, m.ITEMS), geti(J, m.LANE_BLOCKS)
@@ -150,9 +150,9 @@ def linearise(J, which, lane):
         for c in range(r + 1):
             H[r, c] = 0.0
     for d in range(geti(J, m.DRAWS)):
-        _jacobians(J, which, d, lane)
-        _sensitivities(J)
-        _draw_rows(J, which, d, lane)
+        call_kernel(geti(J, m.DO_JACOBIANS), J, which, d, lane, 0, 0)
+        call_kernel(geti(J, m.DO_SENSITIVITIES), J, 0, 0, 0, 0, 0)
+        call_kernel(geti(J, m.DO_DRAW_ROWS), J, which, d, lane, 0, 0)
         _add_rows(H, g, Y, rows, used, N * ny)
     move, first = mat(J, m.MOVE, moves, 3), ivec(J, m.FIRST_OF, blocks + 1)
     ref, last = vec(J, m.REF, moves), vec(J, m.LAST, moves)

@@ -26,14 +26,14 @@ FIELDS = len(BATCH)
 def load(J, i):
     """Bring patient i into working memory: states, parameters, propagators, known inputs, scaled bounds.
 
-    Returns whether bounds, scales, references and what is given now are numbers.
+    ANSWER says whether bounds, scales, references and what is given now are numbers.
     """
     for q in range(FIELDS):
         puti(J, THIS + q, geti(J, FIRST_BATCH + q) + 8 * i * geti(J, STEP + q))
     n, rows, parameters = geti(J, m.STATES), geti(J, m.STATES) + geti(J, m.WATCHED), geti(J, m.PARAMETERS)
     N, D, blocks = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.LANE_BLOCKS)
     states, individual = mat(J, m.B_STATES, D, n), mat(J, m.B_PARAMETERS, D, parameters)
-    p, s, h = cube(J, m.P, blocks, parameters, W), mat(J, m.S, 2, W), vec(J, m.REALS, 9)[m.SUBSTEP]
+    p, s, h = cube(J, m.P, blocks, parameters, W), mat(J, m.S, 2, W), vec(J, m.REALS, m.NUMBERS)[m.SUBSTEP]
     z = cube(J, m.Z, 2 * blocks * (N + 1), rows, W)
     for block in range(blocks):
         for lane in range(W):
@@ -55,7 +55,7 @@ def load(J, i):
         for j in range(inputs):
             for lane in range(W):
                 U[k, j, lane] = held[k, j]
-    return _bounds(J, N, geti(J, m.MOVES), geti(J, m.BLOCKS))
+    puti(J, m.ANSWER, 1 if _bounds(J, N, geti(J, m.MOVES), geti(J, m.BLOCKS)) else 0)
 
 
 @jit
@@ -137,7 +137,7 @@ def roll(J, which):
     N, blocks = geti(J, m.STAGES), geti(J, m.LANE_BLOCKS)
     rows, kernel = (geti(J, m.STATES) + geti(J, m.WATCHED)) * ROW, geti(J, m.MAP)
     at, u, width = geti(J, m.S), geti(J, m.U), geti(J, m.INPUTS) * ROW
-    s, reals = mat(J, m.S, 2, W), vec(J, m.REALS, 9)
+    s, reals = mat(J, m.S, 2, W), vec(J, m.REALS, m.NUMBERS)
     for block in range(blocks):
         z = geti(J, m.Z) + (which * blocks + block) * (N + 1) * rows
         p = geti(J, m.P) + block * geti(J, m.PARAMETERS) * ROW
@@ -239,18 +239,17 @@ def costs(J, which, candidates):
     """
     D, nc = geti(J, m.DRAWS), geti(J, m.BLOCKS) * geti(J, m.MOVES)
     acc, merit, V = mat(J, m.ACC, 3, W), vec(J, m.MERIT, W), mat(J, m.V, W, nc)
-    reals = vec(J, m.REALS, 9)
-    if D == 1:
-        _course(J, which, 0)
-        for lane in range(candidates):
-            total = acc[0, lane] + acc[1, lane] + moves_cost(J, V[lane])
-            merit[lane] = total if np.isfinite(total) else np.inf
-        reals[m.COST], reals[m.VIOLATION] = merit[0] - acc[1, 0], acc[2, 0]
-        return
+    reals = vec(J, m.REALS, m.NUMBERS)
     weights = vec(J, m.B_WEIGHTS, D)
     cost, penalty, violation = moves_cost(J, V[0]), 0.0, 0.0
     for block in range(geti(J, m.LANE_BLOCKS)):
         _course(J, which, block)
+        if D == 1:
+            for lane in range(candidates):
+                total = acc[0, lane] + acc[1, lane] + moves_cost(J, V[lane])
+                merit[lane] = total if np.isfinite(total) else np.inf
+            reals[m.COST], reals[m.VIOLATION] = merit[0] - acc[1, 0], acc[2, 0]
+            return
         for lane in range(min(W, D - block * W)):
             cost += weights[block * W + lane] * acc[0, lane]
             penalty += acc[1, lane]

@@ -18,9 +18,20 @@ from ..pkpd.jit import jit
 
 (
     # compiled functions called by address, so that LLVM does not inline them again and again (a minute of compilation)
+    DO_LOAD,
+    DO_START,
     DO_COSTS,
     DO_LINEARISE,
+    DO_JACOBIANS,
+    DO_SENSITIVITIES,
+    DO_DRAW_ROWS,
     DO_STEP,
+    DO_ENFORCE,
+    DO_WRITE,
+    # what they hand back: a number or status; the current course (which half of Z, which lane)
+    ANSWER,
+    WHICH,
+    LANE,
     # kernels, and the system's monotonic clock with its number
     MAP,
     JACOBIAN,
@@ -102,17 +113,18 @@ from ..pkpd.jit import jit
     MARGIN,  # (draws,)
     ORDER,  # (draws,)
     TICKS,  # (2,) seconds and nanoseconds
-) = range(80)
+) = range(90)
 
 # numbers in REALS
-SUBSTEP, INTERVAL, SHIFT, TIME, COST, VIOLATION, DAMPING, EXPECTED, DOWNHILL = range(9)
+SUBSTEP, INTERVAL, SHIFT, TIME, COST, VIOLATION, DAMPING, EXPECTED, DOWNHILL, AT_MERIT, AT_COST, AT_MISS = range(12)
+NUMBERS = 12
 
 # What differs from patient to patient: address of the first, step in numbers (0: one serves all), this one's address.
 BATCH = (
     "states", "parameters", "offset", "weights", "held", "last", "low", "high", "reference", "scale", "target", "time",
     "warm", "warm_duals", "fault", "moves", "outputs", "numbers", "probability", "duals", "ends",
 )  # fmt: skip
-FIRST_BATCH = 80
+FIRST_BATCH = 90
 STEP, THIS = FIRST_BATCH + len(BATCH), FIRST_BATCH + 2 * len(BATCH)
 (
     B_STATES,  # (draws, states)

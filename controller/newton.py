@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pkpd.calls import call_kernel, geti
+from ..pkpd.calls import call_kernel, geti, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import memory as m
 from .horizon import keep, roll, set_lane, spread
 from .memory import ivec, mat, vec
-from .quadratic import box, box_and_rates
+from .quadratic import box, rates
 
-__all__ = ["clock", "descend", "judge", "start", "step"]
+__all__ = ["at", "clock", "descend", "judge", "put_at", "start", "step"]
 
 W = LANES
 SOLVED, STALLED, ITERATIONS, LATE = range(4)  # `plan.Status`
@@ -33,6 +33,22 @@ def clock(J):
         return 0.0
     call_kernel(geti(J, m.CLOCK), geti(J, m.CLOCK_ID), geti(J, m.TICKS), 0, 0, 0, 0)
     return geti(geti(J, m.TICKS), 0) + 1e-9 * geti(geti(J, m.TICKS), 1)
+
+
+@jit
+def at(J):
+    """The current course: which half of Z, lane, merit, cost, violation."""
+    reals = vec(J, m.REALS, m.NUMBERS)
+    return geti(J, m.WHICH), geti(J, m.LANE), reals[m.AT_MERIT], reals[m.AT_COST], reals[m.AT_MISS]
+
+
+@jit
+def put_at(J, here):
+    """Note the current course."""
+    reals = vec(J, m.REALS, m.NUMBERS)
+    puti(J, m.WHICH, here[0])
+    puti(J, m.LANE, here[1])
+    reals[m.AT_MERIT], reals[m.AT_COST], reals[m.AT_MISS] = here[2], here[3], here[4]
 
 
 @jit
@@ -71,7 +87,7 @@ def _warm(J):
     """The last plan shifted, as block means, into NOW (the reference where there is none); whether there is one."""
     N, moves, blocks = geti(J, m.STAGES), geti(J, m.MOVES), geti(J, m.BLOCKS)
     v, ref, scale = vec(J, m.NOW, blocks * moves), vec(J, m.REF, moves), vec(J, m.SCALE, moves)
-    first, shift, have = ivec(J, m.FIRST_OF, blocks + 1), vec(J, m.REALS, 9)[m.SHIFT], geti(J, m.WARM) != 0
+    first, shift, have = ivec(J, m.FIRST_OF, blocks + 1), vec(J, m.REALS, m.NUMBERS)[m.SHIFT], geti(J, m.WARM) != 0
     for j in range(blocks * moves):
         v[j] = ref[j % moves]
     if not have:
@@ -86,9 +102,9 @@ def _warm(J):
         for c in range(blocks):
             total = 0.0
             for k in range(first[c], first[c + 1]):
-                at = min(k + shift, N - 1.0)
-                k0 = int(at)
-                k1, part = min(k0 + 1, N - 1), at - k0
+                when = min(k + shift, N - 1.0)
+                k0 = int(when)
+                k1, part = min(k0 + 1, N - 1), when - k0
                 total += (1.0 - part) * plan[k0, a] + part * plan[k1, a]
             v[c * moves + a] = total / (first[c + 1] - first[c]) / scale[a]
     return True
@@ -98,13 +114,13 @@ def _warm(J):
 def start(J):
     """Roll the starts and take the best into NOW.
 
-    Returns which course, lane, merit (infinite where no start has a finite course), cost, violation.
+    `at` then says which course, lane, merit (infinite where no start has a finite course), cost, violation.
     """
     nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
     warm = _warm(J)
     first = 0 if warm else 1
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
-    reals = vec(J, m.REALS, 9)
+    reals = vec(J, m.REALS, m.NUMBERS)
     if geti(J, m.DRAWS) == 1:
         for lane in range(W):
             _candidate(J, lane, lane if first <= lane and lane < STARTS else first, nc)
@@ -117,7 +133,8 @@ def start(J):
                 lane = c
         for j in range(nc):
             v[j] = V[lane, j]
-        return 0, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]
+        put_at(J, (0, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]))
+        return
     which, least, cost, violation = 0, np.inf, np.inf, np.inf
     for kind in range(first, STARTS):
         if warm and kind > 1 and kind != 5:
@@ -132,7 +149,7 @@ def start(J):
                 V[1, j] = V[0, j]
     for j in range(nc):
         v[j] = V[1, j]
-    return which, 0, least, cost, violation
+    put_at(J, (which, 0, least, cost, violation))
 
 
 @jit
@@ -141,7 +158,7 @@ def _search(J, which, least, slope):
     nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
     low, high, d = vec(J, m.LOW, nc), vec(J, m.HIGH, nc), vec(J, m.D, nc)
-    single, reals = geti(J, m.DRAWS) == 1, vec(J, m.REALS, 9)
+    single, reals = geti(J, m.DRAWS) == 1, vec(J, m.REALS, m.NUMBERS)
     length = 1.0
     for _ in range(2 if single else 14):
         lanes = W if single else 1
@@ -180,17 +197,16 @@ def step(J):
     largest = 0.0
     for j in range(nc):
         largest = max(largest, H[j, j])
-    reals = vec(J, m.REALS, 9)
+    reals = vec(J, m.REALS, m.NUMBERS)
     add = (1e-12 + reals[m.DAMPING]) * largest + 1e-300
     for j in range(nc):
         H[j, j] += add
         d[j] = 0.0
         lb[j], ub[j] = low[j] - v[j], high[j] - v[j]
     L, slopes, trial, index = mat(J, m.L, ld, ld), vec(J, m.SLOPE, nc), vec(J, m.TRIAL, nc), ivec(J, m.INDEX, 3 * nc)
+    box(H, g, lb, ub, d, nc, L, y, slopes, trial, index)
     if geti(J, m.LIMITED) != 0:
-        box_and_rates(H, g, lb, ub, d, nc, moves, v, vec(J, m.RATE, moves), L, y, slopes, trial, index)
-    else:
-        box(H, g, lb, ub, d, nc, L, y, slopes, trial, index)
+        rates(H, g, lb, ub, d, nc, moves, v, vec(J, m.RATE, moves), L, y, slopes, trial, index)
     slope, curve = 0.0, 0.0
     for j in range(nc):
         H[j, j] -= add
@@ -217,13 +233,13 @@ def _residual(J):
 
 
 @jit
-def descend(J, at, done, iterations, tolerance, deadline):
+def descend(J, here, done, iterations, tolerance, deadline):
     """Lower the merit from NOW until solved, stalled, out of iterations or late.
 
-    ``at`` is (which course, lane, merit, cost, violation). Returns status, iterations in all, residual, the new ``at``.
+    ``here`` is what `at` gives. Returns status, iterations in all, residual, the new ``here``.
     """
-    which, lane, merit, cost, violation = at
-    residual, reals = np.inf, vec(J, m.REALS, 9)
+    which, lane, merit, cost, violation = here
+    residual, reals = np.inf, vec(J, m.REALS, m.NUMBERS)
     while True:
         if done >= iterations:
             return ITERATIONS, done, residual, (which, lane, merit, cost, violation)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..pkpd.jit import jit
 
-__all__ = ["box", "box_and_rates"]
+__all__ = ["box", "rates"]
 
 NEWTON = 40  # a step changes the active set; each of some tens of variables changes sides a few times at most
 SAFE = 1e-12  # least pivot, relative to the largest entry of the diagonal
@@ -207,19 +207,18 @@ def _release(n, nd, slope, at, link, size):
 
 
 @jit
-def box_and_rates(H, g, low, high, d, n, nd, v, rate, U, y, slope, trial, index):
-    """The same with rate limits: ``rate`` (nd,) bounds the change of each move from block to block.
+def rates(H, g, low, high, d, n, nd, v, rate, U, y, slope, trial, index):
+    """After `box`, whose answer stands in d: the same with rate limits; ``rate`` (nd,) bounds each move's changes.
 
     ``v`` (n,) is where the step starts from, and must itself keep every limit. A primal active-set method: every
     iterate keeps all limits, and none is worse than the last. Tied and held variables form groups, so that each step
     is a Newton step in the free groups. ``index`` has 3 n entries.
     """
-    steps = box(H, g, low, high, d, n, U, y, slope, trial, index)
     broken = False
     for i in range(nd, n):
         broken = broken or abs(v[i] + d[i] - v[i - nd] - d[i - nd]) > rate[i % nd]
     if not broken:
-        return steps
+        return 0
     group, at, link = index[:n], index[n : 2 * n], index[2 * n :]
     size = 0.0
     for i in range(n):
@@ -282,5 +281,5 @@ def box_and_rates(H, g, low, high, d, n, nd, v, rate, U, y, slope, trial, index)
                     for i in range(n):
                         slope[i] += d[j] * H[j, i]
         if not _release(n, nd, slope, at, link, size):
-            return steps + step
-    return steps + 10 * n + 50
+            return step
+    return 10 * n + 50

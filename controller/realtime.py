@@ -75,7 +75,7 @@ class RealTime:
         columns = tuple(int(c) for c in problem.columns)
         self.stage = stage_of(model, problem.interval, columns, watched, problem.substeps)
         self._sizes, self._tables = sizes(problem, self.stage), tables(problem, self.options.feasibility)
-        self._tables["REALS"] = np.array([self.stage.h, problem.interval, *[0.0] * 7])
+        self._tables["REALS"] = np.array([self.stage.h, problem.interval, *[0.0] * 10])
         self._memory = [Memory(self._sizes, self._tables)]
         self._pool: ThreadPoolExecutor | None = None
         self._inputs = {name: i for i, name in enumerate(model.names("inputs"))}

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pkpd.calls import geti
+from ..pkpd.calls import call_kernel, geti, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from . import memory as m
-from .horizon import beyond, keep, load, output, roll, spread
+from .horizon import beyond, keep, output, roll, spread
 from .memory import cube, imat, ivec, mat, vec
-from .newton import clock, descend, judge, start
+from .newton import at, clock, descend, judge, put_at
 
-__all__ = ["solve_slice"]
+__all__ = ["enforce", "solve_slice", "write"]
 
 W = LANES
 SOLVED, STALLED, ITERATIONS, LATE, INFEASIBLE, NONFINITE, FAILED = range(7)  # `plan.Status`
@@ -42,7 +42,7 @@ def _reset(J):
     N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
     item, chance, rho = mat(J, m.ITEM, items, 4), ivec(J, m.CHANCE, items), vec(J, m.RHO, items)
     on, duals = imat(J, m.ON, items, D), cube(J, m.DUALS, D, N, items)
-    have, whole = geti(J, m.WARM_DUALS) != 0, int(vec(J, m.REALS, 9)[m.SHIFT] + 0.5)
+    have, whole = geti(J, m.WARM_DUALS) != 0, int(vec(J, m.REALS, m.NUMBERS)[m.SHIFT] + 0.5)
     last = cube(J, m.B_WARM_DUALS, D, N, items)
     for q in range(items):
         rho[q] = item[q, 2]
@@ -55,7 +55,7 @@ def _reset(J):
 
 
 @jit
-def _renew(J, at):
+def _renew(J, here):
     """New multipliers at the current course; how far the items are from optimality, in units of their tolerance."""
     N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
     item, item_row, window = mat(J, m.ITEM, items, 4), ivec(J, m.ITEM_ROW, items), imat(J, m.WINDOW, items, 2)
@@ -66,7 +66,7 @@ def _renew(J, at):
         for d in range(D):
             if on[q, d] != 0:
                 for k in range(window[q, 0], window[q, 1]):
-                    y = output(J, z, offset, at[0], d, at[1], k, item_row[q])
+                    y = output(J, z, offset, here[0], d, here[1], k, item_row[q])
                     over = beyond(item[q], y, duals[d, k, q], rho[q])
                     worst = max(worst, abs(over - duals[d, k, q] / rho[q]) / item[q, 3])
                     duals[d, k, q] = rho[q] * over
@@ -74,7 +74,7 @@ def _renew(J, at):
 
 
 @jit
-def _probability(J, at, q):
+def _probability(J, here, q):
     """Weight of the draws in which a chance's event happens; the draws' least distances from it into MARGIN."""
     items, D = geti(J, m.ITEMS), geti(J, m.DRAWS)
     item, window, r = mat(J, m.ITEM, items, 4), imat(J, m.WINDOW, items, 2), ivec(J, m.ITEM_ROW, items)[q]
@@ -84,7 +84,7 @@ def _probability(J, at, q):
     for d in range(D):
         least = np.inf
         for k in range(window[q, 0], window[q, 1]):
-            y = output(J, z, offset, at[0], d, at[1], k, r)
+            y = output(J, z, offset, here[0], d, here[1], k, r)
             least = min(least, y - item[q, 0], item[q, 1] - y)
         margin[d] = least
         if not least >= -item[q, 3]:
@@ -93,8 +93,9 @@ def _probability(J, at, q):
 
 
 @jit
-def _enforce(J, at):
-    """Enforce every chance that is not met on all draws but the worst. Returns whether there was one."""
+def enforce(J):
+    """Enforce every chance that is not met on all draws but the worst. ANSWER says whether there was one."""
+    here = at(J)
     N, D, items = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.ITEMS)
     chance, alpha = ivec(J, m.CHANCE, items), vec(J, m.ALPHA, geti(J, m.CHANCES))
     margin, weights, order = vec(J, m.MARGIN, D), vec(J, m.B_WEIGHTS, D), ivec(J, m.ORDER, D)
@@ -102,7 +103,7 @@ def _enforce(J, at):
     changed = False
     for q in range(items):
         c = chance[q]
-        if c < 0 or _probability(J, at, q) <= alpha[c] + ENOUGH:
+        if c < 0 or _probability(J, here, q) <= alpha[c] + ENOUGH:
             continue
         changed = True
         for d in range(D):  # insertion sort: the worst margin first
@@ -121,13 +122,13 @@ def _enforce(J, at):
                     duals[d, k, q] = 0.0
             else:
                 on[q, d] = 1
-    return changed
+    puti(J, m.ANSWER, 1 if changed else 0)
 
 
 @jit
-def _again(J, at):
-    """``at`` again after multipliers or enforced items changed: the same course, its merit and violation anew."""
-    which, lane = at[0], at[1]
+def _again(J, here):
+    """``here`` again after multipliers or enforced items changed: the same course, its merit and violation anew."""
+    which, lane = here[0], here[1]
     nc = geti(J, m.BLOCKS) * geti(J, m.MOVES)
     v, V, merit, acc = vec(J, m.NOW, nc), mat(J, m.V, W, nc), vec(J, m.MERIT, W), mat(J, m.ACC, 3, W)
     for j in range(nc):
@@ -135,12 +136,12 @@ def _again(J, at):
     judge(J, which, W)
     if geti(J, m.DRAWS) == 1:
         return which, lane, merit[lane], merit[lane] - acc[1, lane], acc[2, lane]
-    reals = vec(J, m.REALS, 9)
+    reals = vec(J, m.REALS, m.NUMBERS)
     return which, lane, merit[0], reals[m.COST], reals[m.VIOLATION]
 
 
 @jit
-def _hold(J, status, at, done, residual, iterations, tolerance, deadline):
+def _hold(J, status, here, done, residual, iterations, tolerance, deadline):
     """Around `descend`: multipliers until every enforced item holds. The best iterate stands in BEST."""
     nc, items = geti(J, m.BLOCKS) * geti(J, m.MOVES), geti(J, m.ITEMS)
     v, best = vec(J, m.NOW, nc), vec(J, m.BEST, nc)
@@ -150,15 +151,15 @@ def _hold(J, status, at, done, residual, iterations, tolerance, deadline):
         feasible = max(feasible, item[q, 3])
     best_violation, best_cost, before = np.inf, np.inf, np.inf
     for _ in range(OUTER):
-        status, done, residual, at = descend(J, at, done, iterations, tolerance, deadline)
-        violation = max(at[4], feasible)  # less violation where limits are missed, else less cost
-        if violation < best_violation or (violation == best_violation and at[3] < best_cost):
-            best_violation, best_cost = violation, at[3]
+        status, done, residual, here = descend(J, here, done, iterations, tolerance, deadline)
+        violation = max(here[4], feasible)  # less violation where limits are missed, else less cost
+        if violation < best_violation or (violation == best_violation and here[3] < best_cost):
+            best_violation, best_cost = violation, here[3]
             for j in range(nc):
                 best[j] = v[j]
         if items == 0 or status >= ITERATIONS:
             break
-        off = _renew(J, at)
+        off = _renew(J, here)
         if off <= 1.0:
             break
         if off > 0.25 * before:
@@ -170,25 +171,30 @@ def _hold(J, status, at, done, residual, iterations, tolerance, deadline):
             if steep:
                 break
         before = off
-        at = _again(J, at)
+        here = _again(J, here)
     if items > 0 and status <= STALLED and best_violation > feasible:
         status = INFEASIBLE
-    return status, done, residual, at
+    return status, done, residual, here
 
 
 @jit
 def _optimise(J, iterations, tolerance, deadline):
-    """One patient from the starts to the end. Returns status, iterations, residual, ``at``; the best in BEST."""
-    at = start(J)
-    if not np.isfinite(at[2]):
-        return NONFINITE, 0, np.inf, at
+    """One patient from the starts to the end. Returns status, iterations, residual; the best moves stand in BEST."""
+    call_kernel(geti(J, m.DO_START), J, 0, 0, 0, 0, 0)
+    here = at(J)
+    if not np.isfinite(here[2]):
+        return NONFINITE, 0, np.inf
     status, done, residual = SOLVED, 0, np.inf
     for _ in range(ROUNDS):
-        status, done, residual, at = _hold(J, status, at, done, residual, iterations, tolerance, deadline)
-        if (status >= ITERATIONS and status <= LATE) or not _enforce(J, at):
+        status, done, residual, here = _hold(J, status, here, done, residual, iterations, tolerance, deadline)
+        put_at(J, here)
+        if geti(J, m.CHANCES) == 0 or (status >= ITERATIONS and status <= LATE):
             break
-        at = _again(J, at)
-    return status, done, residual, at
+        call_kernel(geti(J, m.DO_ENFORCE), J, 0, 0, 0, 0, 0)
+        if geti(J, m.ANSWER) == 0:
+            break
+        here = _again(J, here)
+    return status, done, residual
 
 
 @jit
@@ -208,8 +214,13 @@ def _nothing(J):
 
 
 @jit
-def _write(J, status, at):
-    """The best moves, their courses, cost, violation and probabilities. Returns the final status."""
+def write(J, status):
+    """The best moves, their courses, cost, violation and probabilities; ANSWER is the final status."""
+    if status >= NONFINITE:
+        _nothing(J)
+        puti(J, m.ANSWER, status)
+        return
+    here = at(J)
     N, D, ny, moves = geti(J, m.STAGES), geti(J, m.DRAWS), geti(J, m.WATCHED), geti(J, m.MOVES)
     nc, items = geti(J, m.BLOCKS) * moves, geti(J, m.ITEMS)
     best, V, block_of = vec(J, m.BEST, nc), mat(J, m.V, W, nc), ivec(J, m.BLOCK_OF, N)
@@ -217,7 +228,7 @@ def _write(J, status, at):
     for j in range(nc):
         known = known and best[j] == v[j]
     if known:  # the best course is the current one
-        at = _again(J, at)
+        here = _again(J, here)
     else:
         keep(J, best)
         for j in range(nc):
@@ -225,8 +236,8 @@ def _write(J, status, at):
         spread(J, best)
         roll(J, 0)
         judge(J, 0, 1)
-        reals = vec(J, m.REALS, 9)
-        at = (0, 0, np.inf, reals[m.COST], reals[m.VIOLATION])
+        reals = vec(J, m.REALS, m.NUMBERS)
+        here = (0, 0, np.inf, reals[m.COST], reals[m.VIOLATION])
     given, lows, highs = vec(J, m.B_LAST, moves), mat(J, m.B_LOW, N, moves), mat(J, m.B_HIGH, N, moves)
     move, scale, plan = mat(J, m.MOVE, moves, 3), vec(J, m.SCALE, moves), mat(J, m.B_MOVES, N, moves)
     for a in range(moves):
@@ -240,21 +251,21 @@ def _write(J, status, at):
     for d in range(D):
         for k in range(N):
             for r in range(ny):
-                outputs[d, k, r] = output(J, z, offset, at[0], d, at[1], k, r)
+                outputs[d, k, r] = output(J, z, offset, here[0], d, here[1], k, r)
     chance, probability = ivec(J, m.CHANCE, items), vec(J, m.B_PROBABILITY, geti(J, m.CHANCES))
     alpha = vec(J, m.ALPHA, geti(J, m.CHANCES))
     for q in range(items):
         c = chance[q]
         if c >= 0:
-            probability[c] = _probability(J, at, q)
+            probability[c] = _probability(J, here, q)
             if status <= STALLED and probability[c] > alpha[c] + ENOUGH:
                 status = INFEASIBLE
     duals, kept = vec(J, m.DUALS, D * N * items), vec(J, m.B_DUALS, D * N * items)
     for j in range(D * N * items):
         kept[j] = duals[j]
     numbers = vec(J, m.B_NUMBERS, 4)
-    numbers[0], numbers[2] = at[3], max(at[4], 0.0)
-    return status
+    numbers[0], numbers[2] = here[3], max(here[4], 0.0)
+    puti(J, m.ANSWER, status)
 
 
 @jit
@@ -262,21 +273,18 @@ def solve_slice(J, first, last, iterations, tolerance, seconds):
     """Patients first … last − 1 of the table's batch."""
     for i in range(first, last):
         begin = clock(J)
-        good = load(J, i)
+        call_kernel(geti(J, m.DO_LOAD), J, i, 0, 0, 0, 0)
         fault = ivec(J, m.B_FAULT, 1)[0]
-        vec(J, m.REALS, 9)[m.TIME] = vec(J, m.B_TIME, 1)[0]
+        vec(J, m.REALS, m.NUMBERS)[m.TIME] = vec(J, m.B_TIME, 1)[0]
         deadline = -1.0 if fault == FAULT_LATE else begin + seconds
-        status, done, residual, at = NONFINITE, 0, np.inf, (0, 0, np.inf, np.inf, np.inf)
+        status, done, residual = NONFINITE, 0, np.inf
         if fault == FAULT_FAIL:
             status = FAILED
-        elif good:
+        elif geti(J, m.ANSWER) != 0:
             _reset(J)
-            status, done, residual, at = _optimise(J, iterations, tolerance, deadline)
-        if status >= NONFINITE:
-            _nothing(J)
-        else:
-            status = _write(J, status, at)
+            status, done, residual = _optimise(J, iterations, tolerance, deadline)
+        call_kernel(geti(J, m.DO_WRITE), J, status, 0, 0, 0, 0)
         numbers, ends = vec(J, m.B_NUMBERS, 4), ivec(J, m.B_ENDS, 2)
         numbers[1] = residual
         numbers[3] = clock(J) - begin
-        ends[0], ends[1] = status, done
+        ends[0], ends[1] = geti(J, m.ANSWER), done

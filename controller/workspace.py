@@ -13,11 +13,12 @@ from numba import types
 
 from ..pkpd.calls import addresses
 from ..pkpd.lanes import LANES
-from .gauss import linearise
-from .horizon import costs
+from .gauss import draw_rows, jacobians, linearise, sensitivities
+from .horizon import costs, load
 from .memory import BATCH, SIZE, SLOTS
-from .newton import step
+from .newton import start, step
 from .problem import Problem
+from .solve import enforce, write
 from .stage import Stage
 
 __all__ = ["Buffers", "Memory", "sizes", "tables"]
@@ -78,11 +79,18 @@ def tables(problem: Problem, feasibility: float) -> dict[str, np.ndarray]:
 @lru_cache(maxsize=1)
 def _entries() -> dict[str, int]:
     """Addresses of compiled functions that the loops call, by C's convention, with the table's address and integers."""
-    one, three = (types.int64,), (types.int64,) * 3
+    one, two, three, four = ((types.int64,) * k for k in (1, 2, 3, 4))
     return {
+        "DO_LOAD": _entry(load, two),
+        "DO_START": _entry(start, one),
         "DO_COSTS": _entry(costs, three),
         "DO_LINEARISE": _entry(linearise, three),
+        "DO_JACOBIANS": _entry(jacobians, four),
+        "DO_SENSITIVITIES": _entry(sensitivities, one),
+        "DO_DRAW_ROWS": _entry(draw_rows, four),
         "DO_STEP": _entry(step, one),
+        "DO_ENFORCE": _entry(enforce, one),
+        "DO_WRITE": _entry(write, two),
     }
 
 

@@ -3,7 +3,7 @@
 import casadi as ca
 import numpy as np
 import pytest
-from doseloop.controller.quadratic import back, box, box_and_rates, factor
+from doseloop.controller.quadratic import back, box, factor, rates
 
 
 def program(rng, n, nd):
@@ -53,7 +53,8 @@ def test_bounds_and_rates():
         H, g, v, low, high = program(rng, n, nd)
         rate = np.array([0.3, 0.35])[:nd]
         d = np.zeros(n)
-        box_and_rates(H, g, low, high, d, n, nd, v, rate, *space(n))
+        box(H, g, low, high, d, n, *space(n))
+        rates(H, g, low, high, d, n, nd, v, rate, *space(n))
         D = np.eye(n)[nd:] - np.eye(n)[:-nd]
         r = np.tile(rate, n)[nd:n]
         x = daqp(H, g, low, high, D, (r + D @ v, r - D @ v))

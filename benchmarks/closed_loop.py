@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,8 @@ def glucose(args: argparse.Namespace) -> dict[str, Any]:
 def usual(args: argparse.Namespace) -> dict[str, Any]:
     """The usual benchmark: its patients, scenario, sensor and pump; every 3 min."""
     people = simglucose_people()
+    # children eat what adults eat there: their limits' age class has to allow it
+    people = replace(people, known={**people.known, "largest_meal": np.full(len(people), 100.0)})
     days, seeds = (2, 1) if args.quick else (args.days or 10, args.seeds)
     persons = np.tile(np.arange(len(people)), seeds)
     groups = np.asarray(people.group)[persons]

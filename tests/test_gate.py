@@ -105,6 +105,7 @@ def test_the_age_class_allows_the_patients_own_basal_rate_and_usual_bolus():
     known |= {"basal": np.array([1.0, 11.0, 0.4, 0.4]), "carb_ratio": np.array([10.0, 10.0, 25.0, 5.0])}
     known["group"] = np.array([0.0, 0.0, 2.0, 2.0])
     assert classes(known) == ["adult", "resistant", "child", "teen"]
+    assert classes(known | {"largest_meal": np.full(4, 100.0)}) == ["adult", "resistant", "child", "resistant"]
 
 
 def test_what_the_gate_does_with_each_reading():

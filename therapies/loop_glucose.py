@@ -18,8 +18,9 @@ LARGE_MEAL = 1.5  # g/kg, our own: the meal whose usual bolus a class has to all
 
 def classes(known: Mapping[str, np.ndarray]) -> list[str]:
     """The limits' age class of each patient: that of the age, or the next that allows the programmed basal rate and the
-    usual bolus of a large meal. (At the bedside the prescriber sets it.)"""
-    bolus = LARGE_MEAL * np.asarray(known["weight"], dtype=float) / known["carb_ratio"]
+    usual bolus of a large meal (``largest_meal`` g where it is known). At the bedside the prescriber sets it."""
+    meal = known.get("largest_meal", LARGE_MEAL * np.asarray(known["weight"], dtype=float))
+    bolus = np.asarray(meal, dtype=float) / known["carb_ratio"]
     chosen = []
     for group, basal, most in zip(known["group"], known["basal"], bolus):
         fits = [c for c in CLASSES[FIRST[int(group)] :] if GROUPS[c][0] >= most and GROUPS[c][1] >= basal]

@@ -75,7 +75,7 @@ class Sqp(CasadiSolver):
         iterations, tolerance: most iterations, and of the projected gradient in scaled moves.
     """
 
-    def __init__(self, problem: Problem, qp: str = "daqp", *, iterations: int = 100, tolerance: float = 1e-5) -> None:
+    def __init__(self, problem: Problem, qp: str = "daqp", *, iterations: int = 100, tolerance: float = 1e-4) -> None:
         super().__init__(problem)
         if qp not in QP:
             raise SolverError(f"QP solver '{qp}' is unknown; known: {', '.join(QP)}")

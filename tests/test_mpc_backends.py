@@ -39,7 +39,7 @@ def test_the_compiled_solver_and_sqp_agree(name):
     make, more = CASES[name]
     problem = make()
     snap = patients(problem, 2, seed=3, **more)
-    mine, theirs = RealTime(problem, TIGHT).solve(snap), Sqp(problem).solve(snap)
+    mine, theirs = RealTime(problem, TIGHT).solve(snap), Sqp(problem, tolerance=1e-6).solve(snap)
     assert mine.status.tolist() == [Status.SOLVED] * 2
     assert theirs.status.tolist() == [Status.SOLVED] * 2
     np.testing.assert_allclose(mine.cost, theirs.cost, rtol=1e-6, atol=1e-9)

@@ -23,7 +23,7 @@ class Snapshot:
         last: (n, moves) what is given now: changes are counted from it.
         inputs: known inputs over the horizon by name, (n, stages) or (stages,) or a number; the others take their
             typical value.
-        offset: (n, D, watched) added to each watched output (``problem.watched``), constant over the horizon; default 0.
+        offset: (n, D, watched) added to each watched output (``problem.watched``), held over the horizon; default 0.
         weights: (n, D) of the draws; they are normalised; default equal.
         low, high: bounds of the moves, (n, moves) or (n, stages, moves); default the problem's.
         reference, scale: (n, moves) of each patient; default the problem's.

@@ -56,7 +56,7 @@ class GlucoseTuning:
     weight: float = 1 / 50**2
     low_weight: float = 10 / 10**2
     high_weight: float = 0.3 / 10**2
-    move_weight: float = 3e-3
+    move_weight: float = 1e-3
     horizon: float = 400.0
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 6, 10)
     draws: int = 8

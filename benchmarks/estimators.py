@@ -1,23 +1,30 @@
 """The three estimators over held-out patients: coverage, error, consistency and time (docs/following.md).
 
-    python benchmarks/estimators.py [--patients 300] [--slow 60] [--only glucose|propofol]
+    python benchmarks/estimators.py [--patients 300] [--slow 60] [--split test]
+        [--only glucose propofol unannounced time]
 
-Tuned on the split "train", reported on "test".
+Tuned on the split "train", reported on "test". The particle filter and the moving horizon follow the first ``--slow``
+patients (and the sigma-point filter the same, to compare).
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
 import time
 from dataclasses import dataclass
 
 import numpy as np
+from common import RESULTS, save
 from doseloop.models import load
-from doseloop.pkpd.individuals import individuals
-from doseloop.twin.follow import Follow
+from doseloop.twin.follow import Follow, Process
 from doseloop.twin.follower import Follower
+from doseloop.twin.horizon_casadi import CasadiWindow
 from doseloop.twin.known import conditioned
-from doseloop.virtual.ratios import ratios
-from followed import Recorded
+from doseloop.twin.statements import follow_glucose, follow_propofol
+from doseloop.virtual.glucose_cohort import glucose_cohort
+from followed import Recorded, glucose_patients, propofol_patients, record_glucose, record_propofol
 
 __all__ = ["Scores", "known_of", "run"]
 
@@ -25,25 +32,25 @@ Z = 1.6448536269514722
 
 
 def known_of(model_id: str, recorded: Recorded, draws: int = 1500, error: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Prior of each patient's effects given basal rate, carbohydrate ratio and correction factor; weight apart."""
+    """Prior of each patient's effects in a model, given basal rate, carbohydrate ratio and correction factor.
+
+    By the cohort of that model in the train split, group by group; each is taken times or over the weight.
+    """
     model, people = load(model_id), recorded.people
-    k, n = people.known, len(people)
-    mean, covariance = np.zeros((n, len(model.effects))), np.zeros((n, len(model.effects), len(model.effects)))
+    k, n, E = people.known, len(people), len(model.effects)
+    mean, covariance = np.zeros((n, E)), np.zeros((n, E, E))
+    cohort = glucose_cohort(model_id, "train", draws)
+
+    def features(known, who):
+        w = known["weight"][who]
+        rows = (known["basal"][who] / w, known["carb_ratio"][who] * w, known["correction"][who] * w)
+        return np.log(np.column_stack(rows))
+
     for group in range(3):
-        rng = np.random.Generator(np.random.Philox(key=[5, group]))
-        eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, draws)
-        weight = [75.0, 58.0, 32.0][group]
-        values = {"weight": weight, "group": float(group)}
-        p = individuals(model, [{c: values[c] for c in model.names("covariates")}] * draws, eta)
-        r = ratios(model, p)
-        basal = p[:, list(model.individual_units).index("basal")]
-        features = np.log(np.column_stack([basal / weight, r.carb_ratio * weight, r.correction * weight]))
-        ok = np.isfinite(features).all(axis=1) & (r.carb_ratio < 100)
-        who = k["group"] == group
-        w = k["weight"][who]
-        known = np.log(np.column_stack([k["basal"][who] / w, k["carb_ratio"][who] * w, k["correction"][who] * w]))
+        who, of = k["group"] == group, cohort.known["group"] == group
         if who.any():
-            mean[who], covariance[who] = conditioned(eta[ok], features[ok], known, error, model.omega)
+            known = features(k, who)
+            mean[who], covariance[who] = conditioned(cohort.eta[of], features(cohort.known, of), known, error)
     return mean, covariance
 
 
@@ -75,7 +82,8 @@ class Scores:
             f"{self.name:34s} next {100 * self.cover_next:5.1f} | reading {f(self.cover_reading)} "
             f"| truth {f(self.cover_truth)} | rmse {self.rmse_next:5.1f} truth {g(self.rmse_truth)} "
             f"| ± {g(self.width)} | nis {self.nis:4.2f} gated {100 * self.gated:4.2f} % widened {self.widened:4.2f} "
-            f"wide {self.wide:4.2f} | {1e3 * self.per_step:6.3f} ms | {np.mean(self.surprise):6.3f} {self.next_surprise:6.3f}"
+            f"wide {self.wide:4.2f} | {1e3 * self.per_step:6.3f} ms | {np.mean(self.surprise):6.3f} "
+            f"{self.next_surprise:6.3f}"
         )
 
 
@@ -158,3 +166,112 @@ def _surprise(y: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
     """Negative log density of a normal law."""
     sd = np.maximum(sd, 1e-6)
     return 0.5 * ((y - mean) / sd) ** 2 + np.log(sd) + 0.5 * np.log(2 * np.pi)
+
+
+HOVORKA, UVA = "glucose_t1d_hovorka2004", "glucose_t1d_uvapadova2008"
+ELEVELD, SCHNIDER = "propofol_eleveld2018", "propofol_remifentanil_bouillon2004"
+SHORT = {HOVORKA: "Hovorka", UVA: "S2008", ELEVELD: "Eleveld", SCHNIDER: "Schnider"}
+METHODS = {"ukf": {}, "particle": {"particles": 512}, "horizon": {"window": 24, "iterations": 2}}
+
+
+def compare(names, statement, data, prior, ahead, every, skip, patients, slow) -> list[Scores]:
+    """Every model as the estimator's and as the patient's; all patients by the filter, the first ``slow`` by all."""
+    out = []
+    for mine in names:
+        for theirs in names:
+            f, d = statement(load(mine)), data[theirs]
+            known = prior(mine, d) if prior else None
+            label = f"{SHORT[theirs]} patients, {SHORT[mine]} followed"
+            runs = [("ukf", patients, {})] + ([(m, slow, o) for m, o in METHODS.items()] if slow else [])
+            for method, n, options in runs:
+                name = f"{label}, {method}, {n}"
+                out.append(run(name, f, d, ahead, every, skip, known, n, method, **options))
+                print(out[-1].line(), flush=True)
+    return out
+
+
+def alone(model_id: str, statement) -> dict[str, float]:
+    """Milliseconds of one step of one patient from Python: processor time, median and 99th percentile."""
+    f = statement(load(model_id))
+    follower, u, spent = Follower(f, None, count=1), np.zeros(len(f.signals)), []
+    glucose = "sensitivity" in f.signals
+    for k in range(600):
+        if glucose:
+            u[f.signals.index("sensitivity")], u[-1] = 1.0, 0.015
+        else:
+            u[0] = 80.0 if k < 20 else 9.0
+        y = 120 + 10 * np.sin(k / 20) if glucose else 50 + 40 * np.exp(-k / 20)
+        start = time.thread_time()
+        follower.step(u, y)
+        spent.append(1e3 * (time.thread_time() - start))
+    draws = time.thread_time()
+    for _ in range(20):
+        follower.draws(30)
+    return {
+        "rows": f.size,
+        "median": float(np.median(spent)),
+        "p99": float(np.percentile(spent, 99)),
+        "draws_30": 50 * (time.thread_time() - draws),
+    }
+
+
+def casadi_window(intervals: int = 24) -> dict[str, float]:
+    """Seconds to build and to solve one window of glucose in CasADi."""
+    f = follow_glucose(load(HOVORKA))
+    f = dataclasses.replace(
+        f, states={"q1": Process(absolute=0.1), "d2": Process(absolute=0.5)}, disturbed=f.disturbed[:1]
+    )
+    E = len(f.model.effects)
+    start = time.perf_counter()
+    window = CasadiWindow(f, intervals, np.array([75.0, 0.0]), np.zeros(E), f.model.omega)
+    built = time.perf_counter() - start
+    follower = Follower(f, {"weight": 75.0, "group": 0.0}, count=1)
+    u = np.zeros((intervals, len(f.signals)))
+    u[:, f.signals.index("sensitivity")], u[:, -1] = 1.0, 0.015
+    y = 120 + 20 * np.sin(np.arange(intervals + 1) / 5)
+    start = time.perf_counter()
+    found = window.solve(follower.engine.m[0], follower.engine.P[0], u, y)
+    return {
+        "build": built,
+        "solve": time.perf_counter() - start,
+        "iterations": found.iterations,
+        "success": found.success,
+    }
+
+
+def main() -> None:
+    """Run and save what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--patients", type=int, default=300)
+    parser.add_argument("--slow", type=int, default=60)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--only", nargs="*", default=["glucose", "propofol", "unannounced", "time"])
+    a = parser.parse_args()
+    path = RESULTS / "estimators.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for what in a.only:
+        if what == "time":
+            rows = {m: alone(m, follow_glucose) for m in (HOVORKA, UVA)}
+            rows |= {m: alone(m, follow_propofol) for m in (ELEVELD, SCHNIDER)}
+            results["time"] = rows | {"casadi_window": casadi_window()}
+            print(json.dumps(results["time"], indent=1))
+            continue
+        if what == "propofol":
+            data = {m: record_propofol(propofol_patients(m, a.patients, a.split)) for m in (ELEVELD, SCHNIDER)}
+            found = compare((ELEVELD, SCHNIDER), follow_propofol, data, None, (12, 36), 36, 24, a.patients, a.slow)
+        else:
+            meals = "counted" if what == "glucose" else "unannounced"
+            people = {m: glucose_patients(m, a.patients, a.split) for m in (HOVORKA, UVA)}
+            data = {m: record_glucose(p, meals=meals) for m, p in people.items()}
+            statement = lambda m: follow_glucose(m, announced=what == "glucose")  # noqa: B023, E731
+            slow = a.slow if what == "glucose" else 0
+            found = compare((HOVORKA, UVA), statement, data, known_of, (6, 12), 12, 24, a.patients, slow)
+        results[what] = {"split": a.split, "runs": [dataclasses.asdict(s) for s in found]}
+        results.pop("machine", None)
+        save("estimators", results)
+    results.pop("machine", None)
+    save("estimators", results)
+
+
+if __name__ == "__main__":
+    main()

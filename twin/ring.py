@@ -83,8 +83,9 @@ def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fi
         if not math.isfinite(ring_y[i, now % R]):
             mean, variance, whole, spread, _ = expect(A, m[i], P[i], at + now * interval, work, memory)
             s[i, TRUTH], s[i, TRUTH_SD] = mean, math.sqrt(max(variance, 0.0))
-            white = A[1][ADDITIVE] ** 2 + (A[1][PROPORTIONAL] * whole) ** 2
-            s[i, EXPECTED], s[i, EXPECTED_SD] = whole, math.sqrt(spread + white)
+            if not used:
+                white = A[1][ADDITIVE] ** 2 + (A[1][PROPORTIONAL] * whole) ** 2
+                s[i, EXPECTED], s[i, EXPECTED_SD] = whole, math.sqrt(spread + white)
 
 
 @jit

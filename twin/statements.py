@@ -50,7 +50,7 @@ def follow_glucose(
         memory=2500.0,
         states={plasma: Process(relative=0.002), gut: Process(relative=0.06)},
         disturbed=(
-            Disturbed(("dawn",), Wander(0.5, 100.0) if announced else Wander(2.0, 40.0)),
+            Disturbed(("dawn",), Wander(0.5, 100.0) if announced else Wander(3.5, 70.0)),
             Disturbed(("carbs", "meal") if "meal" in inputs else ("carbs",), Wander(0.3, 1e6), scale=True, onset=True),
             Disturbed(("sensitivity",), Wander(0.25, 300.0), scale=True),
         ),

@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("therapy", metavar="THERAPY", choices=("glucose", "propofol"), help="glucose or propofol")
     add("--patients", default=1, help="so many virtual patients (default: 1)", **count)
     add("--hours", type=float, metavar="H", help="length (default: a day; an operation of one hour)")
-    add("--scenario", metavar="NAME", help="glucose: counted (meals announced with the usual error, default), by weight "
+    add("--scenario", metavar="NAME", help="glucose: counted (announced with the usual error; default), by weight "
         "(announced rightly), unannounced, none; propofol: struys2004 (default), step, dumont2009, random, none")
     add("--group", metavar="NAME", help="glucose: adult (default), adolescent, child, all")
     add("--controller", metavar="NAME", help="mpc (default), or glucose: basal-bolus; propofol: pid, tci")

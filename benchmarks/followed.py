@@ -9,18 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from doseloop.models import load
-from doseloop.pkpd.individuals import individuals
 from doseloop.policies.eating import Eating
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
+from doseloop.virtual.glucose_cohort import glucose_cohort
 from doseloop.virtual.glucose_world import GlucoseWorld
 from doseloop.virtual.people import People
-from doseloop.virtual.ratios import ratios
 
 __all__ = ["Recorded", "glucose_patients", "propofol_patients", "record_glucose", "record_propofol"]
 
-SPLITS = {"train": 1, "test": 2}
 EMPTYING = 0.015  # 1/min: how fast what was eaten leaves the stomach, for the size of a next meal
 
 
@@ -54,37 +51,9 @@ class Recorded:
         return np.stack([known.get(s, np.zeros_like(self.given)) for s in signals], axis=2)
 
 
-def _people(model, parameters, covariates, eta, known, group, origin) -> People:
-    ids = np.array([f"{origin}-{i}" for i in range(len(parameters))])
-    return People(model, parameters, covariates, known, ids, group, eta, None, origin)
-
-
 def glucose_patients(model_id: str, n: int, split: str) -> People:
-    """Adults, adolescents and children in equal parts, by the model's own variability.
-
-    Accepted where a clinic would find them: basal rate 0.1 to 0.9 U/kg/day, 2 to 60 g/U, and a correction factor.
-    """
-    model = load(model_id)
-    rng = np.random.Generator(np.random.Philox(key=[SPLITS[split], len(model_id)]))
-    parts, have = [], 0
-    while have < n:
-        many = 2 * n
-        group = rng.integers(0, 3, many).astype(float)
-        mean, sd = np.array([75.0, 58.0, 32.0]), np.array([0.17, 0.2, 0.25])
-        weight = np.clip(mean[group.astype(int)] * np.exp(sd[group.astype(int)] * rng.standard_normal(many)), 16, 140)
-        eta = rng.multivariate_normal(np.zeros(len(model.omega)), model.omega, many)
-        covariates = np.column_stack([{"weight": weight, "group": group}[c] for c in model.names("covariates")])
-        p = individuals(model, covariates, eta)
-        basal = p[:, list(model.individual_units).index("basal")]
-        r = ratios(model, p)
-        ok = (24 * basal / weight > 0.1) & (24 * basal / weight < 0.9) & (r.carb_ratio > 2) & (r.carb_ratio < 60)
-        ok &= np.isfinite(r.correction) & (r.lowest > 40)
-        parts.append([a[ok] for a in (p, covariates, eta, weight, basal, r.carb_ratio, r.correction, group)])
-        have += int(ok.sum())
-    p, covariates, eta, weight, basal, carb_ratio, correction, group = (np.concatenate(c)[:n] for c in zip(*parts))
-    known = {"weight": weight, "basal": basal, "carb_ratio": carb_ratio, "correction": correction, "group": group}
-    names = np.array(["adult", "adolescent", "child"])[group.astype(int)]
-    return _people(model, p, covariates, eta, known, names, f"{model_id} {split}")
+    """Adults, adolescents and children of the glucose cohort, in turn."""
+    return glucose_cohort(model_id, split, n)
 
 
 def propofol_patients(model_id: str, n: int, split: str) -> People:

@@ -25,6 +25,9 @@ def test_a_linear_feature_conditions_as_the_normal_law_says():
     assert np.allclose(mean, known @ K.T, atol=1e-10)
     assert np.allclose(covariance, omega - K @ H @ omega, atol=1e-10)
     assert np.linalg.eigvalsh(covariance).min() > 0
+    shifted = eta + np.array([1.0, 2.0, 3.0])  # of a population with a mean of its own
+    mean, _ = conditioned(shifted, shifted @ H.T, (shifted @ H.T).mean(axis=0), 0.1)
+    assert np.allclose(mean, shifted.mean(axis=0), atol=1e-10)
 
 
 @pytest.mark.parametrize("model", GLUCOSE)

@@ -41,8 +41,8 @@ class Belief:
         follow: the statement.
         time: now.
         mean: (n, L); covariance: (n, L, L).
-        expected, expected_sd: (n,) what the newest reading was predicted to be, and the predicted SD; without a reading,
-            what a sensor that does not lag would show now.
+        expected, expected_sd: (n,) what the newest reading was predicted to be, and its predicted SD; where there is no
+            reading, what a sensor that does not lag would show now.
         truth, truth_sd: (n,) the output itself with its offset, without the sensor's error.
         innovation: (n,) the newest used or gated reading minus its prediction, in predicted SDs (NaN before any).
         nis: (n,) its square; ``consistency`` the running mean of that, 1 where the belief is honest.

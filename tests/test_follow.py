@@ -150,6 +150,33 @@ def test_a_disturbed_input_is_found():
     assert abs(mean[0]) > 3 * sd[0]
 
 
+def test_second_order_terms_are_right():
+    # told 20 mg/h, given exp(d) times that, d normal with SD 0.3: the law of the amount is known
+    still = Wander(0.3, 1e9)
+    f = nonlinear_statement(states={}, disturbed=[Disturbed(("oral",), still, scale=True)])
+    follower = Follower(f, MAN, count=1, covariance=1e-12 * np.eye(2))
+    belief = follower.step(np.array([20.0, 0.0]))
+    ka = belief.parameters[0, 0]
+    whole = 20.0 / ka * -math.expm1(-ka * f.interval)
+    mean, sd = belief.of("depot")
+    assert mean[0] == pytest.approx(whole * math.exp(0.045), rel=1e-3)
+    assert sd[0] == pytest.approx(whole * math.exp(0.045) * math.sqrt(math.expm1(0.09)), rel=1e-2)
+
+
+def test_particles_of_constants_do_not_collapse():
+    f = nonlinear_statement(states={}, memory=math.inf)
+    u, y, _ = patient(f, steps=80, seed=8)
+    cloud, sigma = Follower(f, MAN, count=1, method="particle", particles=512), Follower(f, MAN, count=1)
+    for k in range(80):
+        a, b = cloud.step(u[k], y[k]), sigma.step(u[k], y[k])
+    values = cloud.engine.cloud[0, :, 2]
+    assert len(np.unique(values)) == 512
+    ratio = np.sqrt(np.diag(a.covariance[0])[2:] / np.diag(b.covariance[0])[2:])
+    assert (ratio > 0.5).all()
+    assert (ratio < 2.0).all()
+    assert a.ess[0] > 100
+
+
 def test_everything_wrong_with_a_statement_is_said_at_once():
     with pytest.raises(DoseloopError) as caught:
         Follow(

@@ -69,6 +69,17 @@ def test_a_reading_that_comes_twice_changes_nothing(method, options):
         assert same(x, z)
 
 
+def test_a_time_stamp_that_was_there_is_not_moved_to_a_free_slot():
+    f = nonlinear_statement()
+    u, y, _ = patient(f)
+    a, b = Follower(f, MAN, count=1), Follower(f, MAN, count=1)
+    for k in range(10):
+        x, z = a.step(u[k], y[k]), b.step(u[k], y[k])
+    x, z = a.step(u[10]), b.step(u[10], y[9] + 2.0, 10 * f.interval)
+    assert z.fate[0] == Fate.DUPLICATE
+    assert same(x, z)
+
+
 @pytest.mark.parametrize(("method", "options"), METHODS)
 def test_what_is_no_reading_changes_nothing(method, options):
     f = nonlinear_statement(sensor=Sensor(additive=0.8, quality=50.0, low=0.0))

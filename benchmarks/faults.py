@@ -100,8 +100,8 @@ def spells(kind: str, length: float, size: float, n: int, minutes: float, seed: 
 
 def outside(r: Run, therapy: str) -> int:
     """Actions that are no number, below 0, above what was asked or above the patient's own limits, counted anew."""
-    table = load_loop(therapy).limits_of_many({k: np.asarray(v) for k, v in r.people.known.items()})
-    limits, own = table
+    known = {k: np.asarray(v) for k, v in r.people.known.items()}
+    ((limits, own),) = load_loop(therapy).limits_of_many(known).values()
     bad = ~np.isfinite(r.allowed) | (r.allowed < 0) | (r.allowed > np.where(r.asked > 0, r.asked, 0.0) + 1e-9)
     for j, a in enumerate(load_loop(therapy).actuators):
         most = np.minimum(limits.action(a.kind, a.route).maximum.value, own[a.kind].maximum)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from doseloop import models, therapies
 from doseloop.pkpd.errors import DoseloopError
+from doseloop.pkpd.individuals import individuals
 from doseloop.pkpd.regimen import Infusion, Regimen
 from doseloop.pkpd.simulate import simulate
 from doseloop.safety import Code, Kind
 from doseloop.therapies.gate import Gate
 from doseloop.therapies.loop_glucose import classes
-from doseloop.therapies.monitor import EffectSiteMonitor, GlucoseMonitor
+from doseloop.therapies.monitor import EffectSiteMonitor, GlucoseMonitor, TwoDrugMonitor
 from doseloop.virtual.world import Observation
 
 GLUCOSE = {
@@ -29,7 +32,7 @@ ADULTS = {
 }
 
 
-def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0, pending=None):
+def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0, pending=None, pressure=np.nan):
     n = len(reading)
     row = lambda v: np.broadcast_to(np.asarray(v, dtype=float), (n,)).copy()  # noqa: E731
     return Observation(
@@ -41,13 +44,13 @@ def seen(time, reading, delivered, *, stamp=None, quality=100.0, announced=0.0, 
         np.asarray(delivered, dtype=float),
         np.zeros(n, dtype=bool),
         row(time),
-        row(np.nan),
+        row(pressure),
         np.zeros_like(np.asarray(delivered, dtype=float)) if pending is None else pending,
     )
 
 
 def test_loops_are_found_and_kept_apart_from_bedside_therapies():
-    assert therapies.loop_ids() == ("glucose", "propofol")
+    assert therapies.loop_ids() == ("anaesthesia", "glucose", "propofol")
     assert not set(therapies.loop_ids()) & set(therapies.ids())
     with pytest.raises(DoseloopError, match="doseloop loop glucose"):
         therapies.load("glucose")
@@ -74,9 +77,10 @@ def test_the_trend_is_a_line_through_the_readings():
     monitor = GlucoseMonitor(GLUCOSE, 2, 5.0)
     for k in range(9):
         value = np.array([150.0 - 2.0 * 5 * k, 100.0 + 1.0 * 5 * k])
-        monitor.see(value if k != 6 else np.full(2, np.nan), np.full(2, 5.0 * k), np.zeros(2))
+        value = value if k != 6 else np.full(2, np.nan)
+        monitor.see(value[:, None], np.full((2, 1), 5.0 * k), np.zeros(2))
     assert monitor.trend() == pytest.approx([-2.0, 1.0])
-    nothing, given = monitor.project(1, np.array([1.0, 1.0]), np.zeros((2, 2)))
+    nothing, given = monitor.project(1, np.array([1.0, 1.0]), np.zeros((2, 2)), np.zeros((2, 2)))
     assert nothing[:, 1] == pytest.approx([70.0 - 60.0, 140.0 + 30.0])
     assert given[:, 1] - nothing[:, 1] == pytest.approx([-4.0, -9.0])
     assert given[:, 0] - nothing[:, 0] == pytest.approx([1.0, 1.0])
@@ -88,7 +92,7 @@ def test_the_effect_site_peak_is_the_simulated_one():
     rates = np.array([200.0, 120.0])
     for k in range(18):
         monitor.given(rates[:, None] * (k < 12))
-    nothing, given = monitor.project(0, rates, np.zeros((2, 1)))
+    nothing, given = monitor.project(0, rates, np.zeros((2, 1)), np.zeros((2, 1)))
     covariates = [model.typical_covariates | {k: float(v[i]) for k, v in ADULTS.items()} for i in range(2)]
     times = np.arange(1.5, 8.0, 0.01)
     for extra, got in ((0.0, nothing), (1.0, given)):
@@ -158,7 +162,7 @@ def test_nothing_the_gate_allows_is_ever_above_what_was_asked_or_above_the_table
     known = {k: np.tile(v, 16) for k, v in GLUCOSE.items()}
     gate.reset(known, 32)
     delivered = np.zeros((32, 2))
-    most = {a.kind: a.maximum.value for a in gate.limits.actions}
+    most = {a.kind: a.maximum.value for a in gate.drugs["sc"].limits.actions}
     hour = np.zeros((0, 32))
     for k in range(200):
         reading = rng.choice([np.nan, 20.0, 65.0, 90.0, 150.0, 350.0, 900.0], 32)
@@ -171,3 +175,140 @@ def test_nothing_the_gate_allows_is_ever_above_what_was_asked_or_above_the_table
         delivered = allowed
         hour = np.vstack([hour, allowed[:, 0] / 12 + allowed[:, 1]])[-12:]
         assert (hour.sum(axis=0) <= np.where(known["group"] == 2, 7.0, 22.0) + 1e-9).all()
+
+
+# Two drugs, two measurements -----------------------------------------------------------------------------------------
+
+FLOOR = 60.0
+
+
+def two_drugs(pressures, asked=(20.0, 20.0), bis=50.0, every=12, quality=100.0):
+    """Minute by minute pressures (None: not measured) every ``every`` decisions of 5 s; what was allowed at the last,
+    its masks and the gate. Until then nothing was asked."""
+    gate = Gate(therapies.load_loop("anaesthesia"))
+    gate.reset(ADULTS, 2)
+    for k in range(every * (len(pressures) - 1) + 1):
+        value = pressures[k // every] if k % every == 0 and pressures[k // every] is not None else np.nan
+        last = k == every * (len(pressures) - 1)
+        now = seen(k / 12, np.full(2, bis), np.zeros((2, 2)), pressure=value, quality=quality)
+        allowed, masks = gate.judge(now, np.tile(asked if last else (0.0, 0.0), (2, 1)))
+    return allowed, masks, gate
+
+
+def test_a_pressure_over_the_floor_lets_both_drugs_pass():
+    allowed, masks, _ = two_drugs([80.0] * 6)
+    assert allowed.tolist() == [[20.0, 20.0]] * 2
+    assert not masks.any()
+
+
+def test_under_50_mmhg_neither_drug_is_given():
+    allowed, masks, gate = two_drugs([95.0] * 8 + [49.9])
+    assert allowed.tolist() == [[0.0, 0.0]] * 2
+    assert (masks & Code.MEASUREMENT_STOP.bit).all()
+    assert gate.counts[Code.MEASUREMENT_STOP] == 4
+    # the line through the readings is over 60 still: it is the reading itself that stops
+    assert not (masks & Code.PROJECTION_LOW.bit).any()
+    assert (gate.monitor.pressure() > FLOOR).all()
+
+
+def test_a_pressure_that_falls_towards_60_stops_both_drugs_before_it_is_there():
+    falling = [90.0 - 4.0 * k for k in range(7)]  # 66 now, 58 in 2 min
+    allowed, masks, gate = two_drugs(falling)
+    assert gate.monitor.pressure() == pytest.approx([58.0, 58.0])
+    assert allowed.tolist() == [[0.0, 0.0]] * 2
+    assert (masks & Code.PROJECTION_LOW.bit).all()
+    assert two_drugs([66.0] * 7)[0].tolist() == [[20.0, 20.0]] * 2  # as low, and steady
+
+
+def test_near_the_floor_a_large_rate_is_lowered_and_the_second_drug_has_what_the_first_leaves():
+    """At 63 mmHg propofol's 400 mg/min (33 mg, 4.8 mmHg of 70 kg) is lowered to a tenth of what reaches the floor."""
+    allowed, masks, _ = two_drugs([63.0] * 7, (400.0, 400.0))
+    propofol = 400.0 * (63.0 - FLOOR) / (10.0 * 400.0 / 12 / 70) / 10
+    assert allowed[0, 0] == pytest.approx(propofol, abs=0.01)
+    left = 63.0 - 10.0 * allowed[0, 0] / 12 / 70 - FLOOR
+    assert allowed[0, 1] == pytest.approx(400.0 * left / (15.0 * 400.0 / 12 / 70) / 10, abs=0.01)
+    assert (masks & Code.PROJECTION_LOW.bit).all()
+
+
+def test_without_a_pressure_each_drug_is_held_to_its_maintenance_rate_and_that_is_said():
+    for pressures, code in (
+        ([None] * 3, Code.MEASUREMENT_MISSING),
+        ([80.0] + [None] * 7, Code.MEASUREMENT_STALE),  # 7 min old, over 6
+    ):
+        allowed, masks, gate = two_drugs(pressures, (60.0, 100.0))
+        assert (masks & code.bit).all()
+        assert (masks & Code.PREDICTION_MISSING.bit).all()
+        for j, route in enumerate(("propofol", "remifentanil")):
+            most = gate.drugs[route].own[Kind.RATE].unmeasured_max
+            assert allowed[:, j] == pytest.approx(most, abs=0.0101)
+    allowed, masks, _ = two_drugs([80.0] + [None] * 6, (60.0, 100.0))  # 6 min: a slow cuff is no fault
+    assert allowed.tolist() == [[60.0, 100.0]] * 2
+
+
+def test_a_poor_signal_of_bis_leaves_the_pressure_its_say():
+    allowed, masks, _ = two_drugs([45.0] * 3, (60.0, 100.0), quality=20.0)
+    assert (masks & Code.MEASUREMENT_POOR.bit).all()
+    assert (masks & Code.MEASUREMENT_STOP.bit).all()
+    assert not allowed.any()
+    # and a BIS of 15 stops the hypnotic, not the opioid
+    assert two_drugs([80.0] * 3, (5.0, 5.0), bis=15.0)[0].tolist() == [[0.0, 5.0]] * 2
+
+
+def test_an_impossible_pressure_is_refused_not_believed():
+    allowed, masks, _ = two_drugs([80.0, 80.0, 300.0], (1.0, 1.0))
+    assert (masks & Code.MEASUREMENT_OUT_OF_RANGE.bit).all()
+    assert not allowed.any()
+
+
+def test_each_drug_has_its_own_effect_site_and_its_own_record():
+    gate = Gate(therapies.load_loop("anaesthesia"))
+    gate.reset(ADULTS, 2)
+    for k in range(24):
+        delivered = np.tile([0.0, 60.0], (2, 1))
+        gate.judge(seen(k / 12, np.full(2, 50.0), delivered, pressure=80.0), np.zeros((2, 2)))
+    for column, used in ((0, False), (1, True)):
+        nothing, given = gate.monitor.project(column, np.full(2, 60.0), np.zeros((2, 2)), np.zeros((2, 2)))
+        assert (nothing[:, 0] > 1.0).all() == used
+        assert (given[:, 0] > nothing[:, 0]).all()
+    model = models.load("remifentanil_eleveld2017")
+    for i in range(2):
+        covariates = model.typical_covariates | {
+            k: float(v[i]) for k, v in ADULTS.items() if k in model.names("covariates")
+        }
+        doses = Regimen(Infusion(60.0 * 23 / 12, 0.0, duration=23 / 12, route="remifentanil"))
+        course = simulate(model, regimen=doses, times=np.arange(23 / 12, 8.0, 0.01), covariates=covariates)["ce"][0]
+        assert nothing[i, 0] == pytest.approx(course.max(), rel=2e-3)
+
+
+def test_a_table_that_demands_what_nothing_feeds_is_a_fault_of_the_program():
+    therapy = therapies.load_loop("anaesthesia")
+    blind = replace(therapy, measured=therapy.measured[:1])
+    with pytest.raises(DoseloopError, match="demands MAP, which no field of an observation feeds"):
+        Gate(blind).reset(ADULTS, 2)
+    idle = replace(therapies.load_loop("propofol"), measured=therapy.measured)
+    with pytest.raises(DoseloopError, match="MAP is declared, and no table has a row for it"):
+        Gate(idle).reset(ADULTS, 2)
+    lost = replace(therapy, actuators=(*therapy.actuators, replace(therapy.actuators[0], route="arm")))
+    with pytest.raises(DoseloopError, match="'propofol' goes by route 'arm', of which there is no table"):
+        Gate(lost).reset(ADULTS, 2)
+
+
+def test_the_monitors_fall_of_pressure_covers_9_of_10_patients_at_maintenance():
+    """Su 2023, an hour of 8 mg/min and 6 ug/min, then 5 s more of a rate that is usual and of the pump's most."""
+    model, rng = models.load("propofol_remifentanil_su2023"), np.random.default_rng(4)
+    for age in (20.0, 70.0):
+        eta = rng.normal(size=(100, len(model.effects))) * np.sqrt([e.variance for e in model.effects])
+        people = individuals(model, np.tile([age, 70.0, 170.0, 0.0], (100, 1)), eta)
+        held = [
+            Infusion(8.0 * 62, 0.0, duration=62.0, route="propofol"),
+            Infusion(6.0 * 62, 0.0, duration=62.0, route="remifentanil"),
+        ]
+        usual = simulate(model, people, [Regimen(*held)] * 100, [62.0])["map"][:, 0]
+        for route, rates, most in (
+            ("propofol", (35.0, 400.0), TwoDrugMonitor.FALL[0]),
+            ("remifentanil", (20.0, 1000.0), TwoDrugMonitor.FALL[1]),
+        ):
+            for rate in rates:
+                more = Regimen(*held, Infusion(rate / 12, 60.0, duration=1 / 12, route=route))
+                fall = (usual - simulate(model, people, [more] * 100, [62.0])["map"][:, 0]) / (rate / 12 / 70)
+                assert 0.3 * most < np.quantile(fall, 0.9) < most

@@ -13,7 +13,7 @@ from ..pkpd.model import Model
 from ..safety import Kind, Limits, OwnLimits
 from .monitor import Monitor
 
-__all__ = ["Actuator", "Band", "LoopTherapy"]
+__all__ = ["Actuator", "Band", "LoopTherapy", "Measured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,27 @@ class Actuator:
     per_rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement of the limits tables, and the fields of an observation that feed it.
+
+    Attributes:
+        name: its row in the tables ("BIS").
+        value: field of the values; NaN where there is no new one.
+        time: field of the time stamps on them, min.
+        quality: field of the signal quality, 0 to 100; None where no monitor tells one.
+    """
+
+    name: str
+    value: str = "reading"
+    time: str = "reading_time"
+    quality: str | None = "quality"
+
+
+PRESSURE = Measured("MAP", "pressure", "clock", None)
+"""Mean arterial pressure, mmHg. It has no stamp of its own, and so counts as of the moment it is seen."""
+
+
 @dataclass(frozen=True, eq=False)
 class LoopTherapy:
     """One treatment that runs in a closed loop, decision by decision, without a person in between. Frozen.
@@ -58,10 +79,11 @@ class LoopTherapy:
         horizon: how far a plan looks ahead (min).
         actuators: the columns of an action.
         output: the model output that is scored; ``sensor`` the one that is measured.
-        measurement: the measurement's name in the limits table, with ``unit``.
+        measured: what the guard is told of: every measurement of every table, the controlled one (``unit``) first.
         band: where the patient should be.
         known: what the usual protocol knows of a patient: names with units.
-        limits_of_many: what is known of n patients to the guard's table and the own limits of each, by kind of action.
+        limits_of_many: what is known of n patients to the guard's tables, one for each drug by its route, and the own
+            limits of each patient by kind of action.
         monitor: (known, n, interval) to what projects for the guard.
         sources: where interval, horizon and actuators come from.
     """
@@ -76,11 +98,11 @@ class LoopTherapy:
     actuators: tuple[Actuator, ...]
     output: str
     sensor: str
-    measurement: str
+    measured: tuple[Measured, ...]
     unit: str
     band: Band
     known: Mapping[str, str]
-    limits_of_many: Callable[[Mapping[str, np.ndarray]], tuple[Limits, Mapping[Kind, OwnLimits]]]
+    limits_of_many: Callable[[Mapping[str, np.ndarray]], Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]]]
     monitor: Callable[[Mapping[str, np.ndarray], int, float], Monitor]
     sources: str
 
@@ -88,6 +110,11 @@ class LoopTherapy:
     def models(self) -> tuple[Model, ...]:
         """The models, the usual one first."""
         return tuple(_models.load(i) for i in self.model_ids)
+
+    @property
+    def measurement(self) -> str:
+        """Name of the controlled measurement."""
+        return self.measured[0].name
 
     def __repr__(self) -> str:
         return f"<LoopTherapy {self.id}: every {self.interval * 60:g} s, {', '.join(self.model_ids)}>"

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..safety import Kind, Limits, OwnLimits
 from ._glucose_limits import GROUPS, glucose_limits_of_many
-from .closed_loop import Actuator, Band, LoopTherapy
+from .closed_loop import Actuator, Band, LoopTherapy, Measured
 from .monitor import GlucoseMonitor
 
 CLASSES = ("child", "teen", "adult", "resistant")
@@ -28,8 +28,8 @@ def classes(known: Mapping[str, np.ndarray]) -> list[str]:
     return chosen
 
 
-def _limits(known: Mapping[str, np.ndarray]) -> tuple[Limits, Mapping[Kind, OwnLimits]]:
-    return glucose_limits_of_many(classes(known), np.asarray(known["basal"], dtype=float))
+def _limits(known: Mapping[str, np.ndarray]) -> Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]]:
+    return {"sc": glucose_limits_of_many(classes(known), np.asarray(known["basal"], dtype=float))}
 
 
 THERAPY = LoopTherapy(
@@ -47,7 +47,7 @@ THERAPY = LoopTherapy(
     ),
     output="glucose",
     sensor="sensor",
-    measurement="glucose",
+    measured=(Measured("glucose"),),
     unit="mg/dL",
     band=Band(
         70.0,

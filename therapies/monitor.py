@@ -16,21 +16,24 @@ from ..pkpd.individuals import individuals
 from ..pkpd.march import march, march_of, pack, prepare, unpack
 from ..pkpd.model import Model
 
-__all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor"]
+__all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor", "TwoDrugMonitor"]
 
 
 class Monitor(Protocol):
     """Projections of n patients, decision by decision."""
 
     def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
-        """What was measured and announced, (n,) each; NaN where nothing was."""
+        """What was measured, (n, measurements) each, NaN where nothing new was, and announced (n,)."""
 
     def given(self, delivered: np.ndarray) -> None:
         """What the pump confirmed over the last interval, (n, actions)."""
 
-    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(
+        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(n, quantities) if nothing more is given in that column, and if ``asked`` (n,) is; NaN where unknown.
-        ``pending`` (n, actions) was commanded and is still to come."""
+        ``allowed`` (n, actions) was allowed in the columns before it, ``pending`` (n, actions) was commanded earlier
+        and is still to come."""
 
 
 class GlucoseMonitor:
@@ -61,9 +64,7 @@ class GlucoseMonitor:
 
     def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
         """Take in readings (mg/dL) and announced carbohydrate (g)."""
-        new = np.isfinite(reading) & ~(time <= np.nanmax(self.times, axis=1, initial=-np.inf))
-        for store, value in ((self.values, reading), (self.times, time)):
-            store[new] = np.column_stack([store[new, 1:], value[new]])
+        _keep(self.values, self.times, reading[:, 0], time[:, 0])
         self.carbs = np.column_stack([self.carbs[:, 1:], np.nan_to_num(announced)])
 
     def given(self, delivered: np.ndarray) -> None:
@@ -79,18 +80,11 @@ class GlucoseMonitor:
 
     def trend(self) -> np.ndarray:
         """(n,) mg/dL per min, least squares over the last 20 min of readings; NaN with fewer than two."""
-        newest = np.nanmax(self.times, axis=1, initial=-np.inf)[:, None]
-        with np.errstate(invalid="ignore"):
-            use = np.isfinite(self.values) & (self.times >= newest - self.TREND)
-        count = use.sum(axis=1)
-        t = np.where(use, self.times - newest, 0.0)
-        y = np.where(use, self.values, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tm, ym = t.sum(axis=1) / count, y.sum(axis=1) / count
-            t, y = np.where(use, t - tm[:, None], 0.0), np.where(use, y - ym[:, None], 0.0)
-            return np.where(count >= 2, (t * y).sum(axis=1) / (t * t).sum(axis=1), np.nan)
+        return _line(self.values, self.times, self.TREND)[1]
 
-    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(
+        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Insulin on board (U), glucose in 30 min (mg/dL)."""
         units = asked * (self.interval / 60.0) if column == 0 else asked
         board = self.on_board + pending[:, 1] - (self.basal * self.interval if column == 0 else 0.0)
@@ -142,7 +136,9 @@ class EffectSiteMonitor:
         """Confirmed rate (mg/min)."""
         self.x = np.einsum("nij,nj->ni", self.move, self.x) + self.push * delivered[:, :1]
 
-    def project(self, column: int, asked: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(
+        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Peak effect-site concentration (the model's unit)."""
         after = np.einsum("nij,nj->ni", self.move, self.x)
         free = np.einsum("nkj,nj->nk", self.free, after)
@@ -150,6 +146,92 @@ class EffectSiteMonitor:
         nothing = np.maximum(now, free.max(axis=1))
         given = np.maximum(now, (free + asked[:, None] * self.forced).max(axis=1))
         return nothing[:, None], given[:, None]
+
+
+class TwoDrugMonitor:
+    """Propofol and remifentanil: the peak of the drug's effect site, and mean arterial pressure in 2 minutes.
+
+    The pressure follows the line through the readings of the last 8 min (a line needs 4 min of them; until then, their
+    mean), and each drug that is given lowers it by a fixed amount for each kg: the fall within 2 min that at least 9 of
+    10 patients of Su 2023 stay under at maintenance (tests/test_gate.py). Without a reading of the last 6 min the
+    pressure is unknown.
+
+    Args:
+        propofol, remifentanil: of each drug's effect site, for the columns 0 and 1.
+        known: ``weight``, kg.
+        n, interval: patients; min between decisions.
+        pressure: column of the pressure among the measurements.
+    """
+
+    AHEAD, TREND, LEAST, OLDEST, KEPT = 2.0, 8.0, 4.0, 6.0, 12
+    FALL = (10.0, 15.0)  # mmHg per mg/kg of propofol, per ug/kg of remifentanil
+
+    def __init__(
+        self,
+        propofol: EffectSiteMonitor,
+        remifentanil: EffectSiteMonitor,
+        known: Mapping[str, np.ndarray],
+        n: int,
+        interval: float,
+        pressure: int = 1,
+    ) -> None:
+        self.sites, self.weight = (propofol, remifentanil), np.asarray(known["weight"], dtype=float)
+        self.interval, self.column, self.now = interval, pressure, np.zeros(n)
+        self.values, self.times = np.full((n, self.KEPT), np.nan), np.full((n, self.KEPT), np.nan)
+
+    def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
+        """Take in the pressure (mmHg), whose time is the clock whether there is a value or not."""
+        self.now = time[:, self.column]
+        _keep(self.values, self.times, reading[:, self.column], time[:, self.column])
+
+    def given(self, delivered: np.ndarray) -> None:
+        """Confirmed rates (mg/min, ug/min)."""
+        for j, site in enumerate(self.sites):
+            site.given(delivered[:, j : j + 1])
+
+    def pressure(self) -> np.ndarray:
+        """(n,) mmHg in 2 minutes by the readings alone; NaN without a recent one."""
+        newest = np.nanmax(self.times, axis=1, initial=-np.inf)
+        oldest = np.nanmin(np.where(self.times >= newest[:, None] - self.TREND, self.times, np.inf), axis=1)
+        level, slope, middle = _line(self.values, self.times, self.TREND)
+        slope = np.where(newest - oldest >= self.LEAST, slope, 0.0)
+        ahead: np.ndarray = level + slope * (self.now + self.AHEAD - middle)
+        return np.where(self.now - newest <= self.OLDEST + 1e-9, ahead, np.nan)
+
+    def project(
+        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Peak effect-site concentration of the column's drug (the model's unit), pressure in 2 min (mmHg)."""
+        nothing, given = self.sites[column].project(0, asked, allowed, pending)
+        amounts = allowed * self.interval / self.weight[:, None]
+        amounts[:, column] = 0.0
+        free = self.pressure() - amounts @ np.array(self.FALL)
+        fall = self.FALL[column] * asked * self.interval / self.weight
+        return np.column_stack([nothing, free]), np.column_stack([given, free - fall])
+
+
+def _keep(values: np.ndarray, times: np.ndarray, value: np.ndarray, time: np.ndarray) -> None:
+    """Move new readings (n,) into the stores (n, kept), the newest last; one that is not later than the last is
+    dropped."""
+    new = np.isfinite(value) & ~(time <= np.nanmax(times, axis=1, initial=-np.inf))
+    for store, row in ((values, value), (times, time)):
+        store[new] = np.column_stack([store[new, 1:], row[new]])
+
+
+def _line(values: np.ndarray, times: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares through the readings of the last ``length`` min before the newest: mean, slope per min, mean time,
+    (n,) each. NaN: the slope with fewer than two, all with none."""
+    newest = np.nanmax(times, axis=1, initial=-np.inf)[:, None]
+    with np.errstate(invalid="ignore"):
+        use = np.isfinite(values) & (times >= newest - length)
+    count = use.sum(axis=1)
+    t = np.where(use, times - newest, 0.0)
+    y = np.where(use, values, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tm, ym = t.sum(axis=1) / count, y.sum(axis=1) / count
+        t, y = np.where(use, t - tm[:, None], 0.0), np.where(use, y - ym[:, None], 0.0)
+        slope = np.where(count >= 2, (t * y).sum(axis=1) / (t * t).sum(axis=1), np.nan)
+        return ym, slope, tm + newest[:, 0]
 
 
 def _response(model: Model, p: np.ndarray, step: float, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ from doseloop.virtual.glucose_scores import glucose_scores
 from doseloop.virtual.glucose_world import GlucoseWorld
 from doseloop.virtual.people import People
 from doseloop.virtual.table import simglucose_people
-from doseloop.virtual.world import World
+from doseloop.virtual.world import LoopWorld
 from scipy.stats import bootstrap
 
 S2008, HOVORKA = "glucose_t1d_uvapadova2008", "glucose_t1d_hovorka2004"
@@ -61,7 +61,7 @@ def interval(values: np.ndarray, statistic: Any = np.mean) -> tuple[float, float
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def closed(world: World, policy: Policy, therapy: str, minutes: float, seed: int, note: str) -> tuple[Run, Gate]:
+def closed(world: LoopWorld, policy: Policy, therapy: str, minutes: float, seed: int, note: str) -> tuple[Run, Gate]:
     """Run with a line of progress."""
 
     def tell(done: int, of: int, seen: Any) -> None:

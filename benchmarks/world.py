@@ -22,7 +22,7 @@ from doseloop.virtual import core
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.glucose_world import GlucoseWorld
 from doseloop.virtual.people import People
-from doseloop.virtual.world import World
+from doseloop.virtual.world import LoopWorld
 
 GLUCOSE = ("glucose_t1d_uvapadova2008", "glucose_t1d_uvapadova2013", "glucose_t1d_hovorka2004")
 DEPTH = ("propofol_eleveld2018", "propofol_remifentanil_bouillon2004")
@@ -48,7 +48,7 @@ def people(name: str, n: int) -> People:
     return People(model, p, covariates, known, np.arange(n), np.array(["adult"] * n), eta)
 
 
-def world(name: str, n: int, threads: int = 1) -> World:
+def world(name: str, n: int, threads: int = 1) -> LoopWorld:
     """The usual world of a model."""
     if name in GLUCOSE:
         return GlucoseWorld(people(name, n), start=360.0, threads=threads)

@@ -47,17 +47,19 @@ class March:
 
 
 @lru_cache(maxsize=64)
-def march_of(model: Model, interval: float, step: float | None = None, directions: int = 0) -> March:
+def march_of(
+    model: Model, interval: float, step: float | None = None, directions: int = 0, integrals: bool = False
+) -> March:
     """The march of a model over an interval, by steps no longer than ``step`` (default: the model's own).
 
-    A linear model takes one exact step. ``directions`` as in `System`.
+    A linear model takes one exact step. ``directions`` and ``integrals`` as in `System`.
 
     Raises:
         ValueError: the interval is not above 0, or a model that is not linear has no step.
     """
     if not (interval > 0 and math.isfinite(interval)):
         raise ValueError(f"an interval is a number above 0, not {interval}")
-    S = system(model, directions)
+    S = system(model, directions, integrals)
     if S.linear:
         address = (S.kernel("advance"), S.kernel("propagator"), S.rows_propagator)
         return March(S, interval, 1, interval, *address, S.kernel("outputs"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..pkpd.errors import DoseloopError
 from ..virtual.people import People
-from ..virtual.world import Observation, World
+from ..virtual.world import LoopWorld, Observation
 from .policy import Policy
 
 __all__ = ["Gatekeeper", "Run", "run"]
@@ -68,7 +68,7 @@ class Run:
 
 
 def run(
-    world: World,
+    world: LoopWorld,
     policy: Policy,
     gate: Gatekeeper | None,
     duration: float,

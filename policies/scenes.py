@@ -18,7 +18,7 @@ from ..virtual.glucose_cohort import glucose_cohort
 from ..virtual.glucose_scores import glucose_scores
 from ..virtual.glucose_world import GlucoseWorld
 from ..virtual.people import People
-from ..virtual.world import World
+from ..virtual.world import LoopWorld
 from .anaesthesia_mpc import AnaesthesiaMPC
 from .basal_bolus import BasalBolus
 from .closed_loop import Run
@@ -40,7 +40,7 @@ class Scene:
         surroundings: names of what can surround the patients (meals; stimulation), the usual one first.
         people: ``people(model_id, n, group) -> People`` of the test split.
         groups: groups of patients, the usual one first.
-        world: ``world(people, surroundings, threads) -> World``.
+        world: ``world(people, surroundings, threads) -> LoopWorld``.
         policies: by name, the usual controller first, the usual protocol second.
         scores: ``scores(run) -> name to (n,)``, and ``shown``: names and how they are printed.
     """
@@ -50,7 +50,7 @@ class Scene:
     surroundings: tuple[str, ...]
     groups: tuple[str, ...]
     people: Callable[[str, int, str], People]
-    world: Callable[[People, str, int], World]
+    world: Callable[[People, str, int], LoopWorld]
     policies: Mapping[str, Callable[[LoopTherapy, str, int], Policy]]
     scores: Callable[[Run], Mapping[str, np.ndarray]]
     shown: Mapping[str, str]

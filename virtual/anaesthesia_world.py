@@ -14,12 +14,12 @@ from .monitors import M_RING, Monitor, monitor_numbers, ring_ticks
 from .people import People
 from .pumps import S_GIVEN, SYRINGE_ROWS, SyringePump, settings
 from .surgery import POINTS, SURGERY_ROWS, BloodLoss, Surgery
-from .world import World, lanes_of
+from .world import LoopWorld, lanes_of
 
 __all__ = ["AnaesthesiaWorld"]
 
 
-class AnaesthesiaWorld(World):
+class AnaesthesiaWorld(LoopWorld):
     """n patients under propofol (and remifentanil), an action being one rate for each of the model's routes.
 
     Args:

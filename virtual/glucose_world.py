@@ -17,12 +17,12 @@ from .meals import LIST, Meals, meal_numbers
 from .people import People
 from .pumps import GIVEN, PUMP_ROWS, InsulinPump, insulin_settings
 from .sensors import CGM, CGM_ROWS, cgm_numbers
-from .world import World, lanes_of
+from .world import LoopWorld, lanes_of
 
 __all__ = ["GlucoseWorld"]
 
 
-class GlucoseWorld(World):
+class GlucoseWorld(LoopWorld):
     """n people with type 1 diabetes; an action is a basal rate (U/h, held) and a bolus (U, begun at once).
 
     Args:

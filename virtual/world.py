@@ -19,7 +19,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,9 @@ from .lane_draws import ROWS, draws_kernel
 from .people import People
 from .streams import SENSOR
 
-__all__ = ["ENDINGS", "Observation", "World", "lanes_of"]
+__all__ = ["ENDINGS", "LoopWorld", "Observation", "World", "lanes_of"]
+
+Seen = TypeVar("Seen")
 
 ENDINGS = {
     c.RUNNING: "",
@@ -90,18 +92,21 @@ def lanes_of(values: Any, n: int, what: str) -> np.ndarray:
     return np.concatenate([full, np.repeat(full[-1:], -n % LANES)])
 
 
-class World:
-    """A batch of n patients of one model; `GlucoseWorld` and `AnaesthesiaWorld` say what surrounds them.
+class World(Generic[Seen]):
+    """A batch of n patients of one model; `GlucoseWorld`, `AnaesthesiaWorld`, `BedsideWorld` say what surrounds them.
 
     Attributes:
         people: the library of patients; ``who`` (n,) says which of them stands in each lane.
         n: number of patients under way.
-        interval: the control interval, min; ``tick`` min: the step of sensors, pumps and truth; ``ticks`` of it.
+        interval: the control interval (``unit``: min, or h); ``tick``: the step of sensors, pumps and truth; ``ticks``
+            of it.
         actions: names with units of the columns of an action.
         truth_name: the model output that is scored.
     """
 
     actions: tuple[str, ...] = ()
+    unit = "min"
+    integrals = False  # whether the state carries the integrals of the outputs
     _step: Callable[..., None]
     _reset: Callable[..., None]
 
@@ -127,9 +132,9 @@ class World:
         if self.n < 1 or len(people) < 1:
             bad.append("there is nobody in it")
         if self.ticks < 1 or abs(self.ticks * self.tick - self.interval) > 1e-9 * self.interval:
-            bad.append(f"interval {interval} min is not a whole number of ticks of {tick} min")
-        if model.time_unit != "min":
-            bad.append(f"model '{model.id}' counts time in {model.time_unit}; a loop counts minutes")
+            bad.append(f"interval {interval} {self.unit} is not a whole number of ticks of {tick} {self.unit}")
+        if model.time_unit != self.unit:
+            bad.append(f"model '{model.id}' counts time in {model.time_unit}; this loop in {self.unit}")
         bad += [f"model '{model.id}' has no output '{o}'" for o in (truth, sensed) if o not in names]
         if threads < 1:
             bad.append(f"threads must be 1 or more, not {threads}")
@@ -139,7 +144,7 @@ class World:
             raise DoseloopError(f"world: model '{model.id}' reads the time itself; time-varying effects must be inputs")
         self.truth_name, self.threads = truth, int(threads)
         self.blocks = -(-self.n // LANES)
-        self._march = march_of(model, self.tick)
+        self._march = march_of(model, self.tick, integrals=self.integrals)
         self._keep, self._kept, self._pool = keep, [], None  # type: tuple[bool, list[np.ndarray], Any]
         self._slots = dict(slots)
         self._plant(names.index(truth), names.index(sensed), normals)
@@ -224,7 +229,7 @@ class World:
         only: np.ndarray | None = None,
         who: Sequence[int] | np.ndarray | None = None,
         place: Sequence[int] | np.ndarray | None = None,
-    ) -> Observation:
+    ) -> Seen:
         """Admit patients: their starting state, clock at 0, new sensors and pumps, and the random streams from the
         start.
 
@@ -274,7 +279,7 @@ class World:
         """(n,) which of ``people`` stands in each lane."""
         return self._state["WHO"][: self.n].copy()
 
-    def step(self, action: np.ndarray) -> Observation:
+    def step(self, action: np.ndarray) -> Seen:
         """Hold an action (n, actions) for one control interval; what is seen at its end.
 
         Raises:
@@ -298,23 +303,15 @@ class World:
             self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
         return self.observe()
 
-    def observe(self) -> Observation:
+    def observe(self) -> Seen:
         """What the bedside sees now (the same until the next step)."""
         if not self._ready:
             raise DoseloopError("observe: reset the world first")
-        out = self._fixed["OUT"][:, : self.n].copy()
-        return Observation(
-            self.time,
-            out[c.O_READING],
-            out[c.O_STAMP],
-            out[c.O_QUALITY],
-            out[c.O_ANNOUNCED],
-            out[c.O_DELIVERED : c.O_DELIVERED + len(self.actions)].T,
-            out[c.O_ENDED] > 0,
-            out[c.O_CLOCK],
-            out[c.O_PRESSURE],
-            out[c.O_DELIVERED + len(self.actions) :].T,
-        )
+        return self._said(self._fixed["OUT"][:, : self.n].copy())
+
+    def _said(self, out: np.ndarray) -> Seen:
+        """The observation from the loop's rows (rows, n)."""
+        raise NotImplementedError
 
     # the truth, for scores and rewards: no controller sees it
     # ----------------------------------------------------------
@@ -352,7 +349,7 @@ class World:
         arrays = {k: v.copy() for k, v in self._state.items()}
         return {"time": self.time, "out": self._fixed["OUT"].copy(), "kept": list(self._kept), "arrays": arrays}
 
-    def restore(self, snapshot: Mapping[str, Any]) -> Observation:
+    def restore(self, snapshot: Mapping[str, Any]) -> Seen:
         """Go back to a snapshot of this world or of one made alike."""
         shapes = {k: v.shape for k, v in self._state.items()}
         if {k: v.shape for k, v in snapshot["arrays"].items()} != shapes:
@@ -362,3 +359,21 @@ class World:
         self._fixed["OUT"][:] = snapshot["out"]
         self.time, self._kept, self._ready = snapshot["time"], list(snapshot["kept"]), True
         return self.observe()
+
+
+class LoopWorld(World[Observation]):
+    """A world with a sensor and pumps, by the minute or the second."""
+
+    def _said(self, out: np.ndarray) -> Observation:
+        return Observation(
+            self.time,
+            out[c.O_READING],
+            out[c.O_STAMP],
+            out[c.O_QUALITY],
+            out[c.O_ANNOUNCED],
+            out[c.O_DELIVERED : c.O_DELIVERED + len(self.actions)].T,
+            out[c.O_ENDED] > 0,
+            out[c.O_CLOCK],
+            out[c.O_PRESSURE],
+            out[c.O_DELIVERED + len(self.actions) :].T,
+        )

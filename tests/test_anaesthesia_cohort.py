@@ -13,8 +13,8 @@ from doseloop.pkpd.regimen import Infusion, Regimen
 from doseloop.pkpd.schedule import Schedule
 from doseloop.pkpd.system import system
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
-from doseloop.virtual.anaesthesia_table import read_anaesthesia_table
 from doseloop.virtual.draws import EFFECTS, PERSON, normals, quantiles, seed_of, uniform_draws
+from doseloop.virtual.people_table import read_people
 from scipy.stats import kstest, norm
 
 ELEVELD = "propofol_eleveld2018"
@@ -200,7 +200,7 @@ def test_a_user_s_table(tmp_path):
     path = tmp_path / "mine.csv"
     rows = ["id,AGE,weight,height,sex,eta_cl,ce50", "a,35,70,170,m,0.2,3.5", "b,12,40,150,F,0,2.5"]
     path.write_text("\n".join(rows), encoding="utf-8")
-    people = read_anaesthesia_table(path)
+    people = read_people(path)
     assert people.ids.tolist() == ["a", "b"]
     assert people.group.tolist() == ["adult", "child"]
     names, typical = list(people.model.individual_units), individuals(people.model, people.covariates)
@@ -213,7 +213,7 @@ def test_a_user_s_table(tmp_path):
 def test_a_user_s_table_outside_the_model_s_range_says_so(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("id,age,weight,height,sex\na,35,70,170,0\nb,12,40,150,1\n", encoding="utf-8")
-    assert "1 outside the model's range" in read_anaesthesia_table(path, "propofol_adult_schnider1998").origin
+    assert "1 outside the model's range" in read_people(path, "propofol_adult_schnider1998").origin
 
 
 def test_a_user_s_table_with_mistakes(tmp_path):
@@ -223,7 +223,7 @@ def test_a_user_s_table_with_mistakes(tmp_path):
         encoding="utf-8",
     )
     with pytest.raises(RecordError) as caught:
-        read_anaesthesia_table(path)
+        read_people(path)
     text = str(caught.value)
     for part in (
         "column 'sexe' is not known",
@@ -238,9 +238,9 @@ def test_a_user_s_table_with_mistakes(tmp_path):
         assert part in text, part
     path.write_text("id,age,weight,height,sex,cl\na,35,70,170,m,0\n", encoding="utf-8")
     with pytest.raises(RecordError, match="cl of 'a' is 0; it must be above 0"):
-        read_anaesthesia_table(path)
+        read_people(path)
     path.write_text("", encoding="utf-8")
     with pytest.raises(RecordError, match="holds no patient"):
-        read_anaesthesia_table(path)
+        read_people(path)
     with pytest.raises(RecordError, match="cannot be read"):
-        read_anaesthesia_table(tmp_path / "none.csv")
+        read_people(tmp_path / "none.csv")

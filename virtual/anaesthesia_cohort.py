@@ -22,7 +22,8 @@ from ..models import load
 from ..pkpd.errors import DoseloopError
 from ..pkpd.individuals import individuals
 from ..pkpd.model import Model
-from .draws import EFFECTS, PERSON, normals, quantiles, seed_of, uniform_draws
+from .cohort import random_effects
+from .draws import PERSON, quantiles, seed_of, uniform_draws
 from .people import People
 
 __all__ = ["NAME", "VERSION", "anaesthesia_cohort"]
@@ -76,7 +77,7 @@ def anaesthesia_cohort(
     persons = _persons(m, key, who)
     values = {c: np.full(n, setting.get(c, m.typical_covariates[c])) for c in own} | persons
     covariates = np.stack([values[c] for c in m.names("covariates")], axis=1)
-    eta = _effects(m, key, who)
+    eta = random_effects(m, key, who)
     return People(
         m,
         individuals(m, covariates, eta),
@@ -87,13 +88,6 @@ def anaesthesia_cohort(
         eta,
         origin=f"cohort {NAME}, version {VERSION}, split {split}, seed {key}, model {m.id}",
     )
-
-
-def _effects(m: Model, seed: int, who: np.ndarray) -> np.ndarray:
-    """Random effects (n, effects): normal with the model's covariance."""
-    if not m.effects:
-        return np.zeros((len(who), 0))
-    return normals(seed, who, EFFECTS, len(m.effects)) @ np.linalg.cholesky(m.omega).T
 
 
 def _persons(m: Model, seed: int, who: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
+from ..pkpd.model import Model
 from ..pkpd.objects import cache_folder
+from .draws import EFFECTS, normals
 
-__all__ = ["kept", "sampled"]
+__all__ = ["kept", "random_effects", "sampled"]
 
 Candidates = Callable[[np.ndarray, int], tuple[Mapping[str, np.ndarray], np.ndarray]]
 
@@ -50,6 +52,13 @@ def sampled(what: str, who: np.ndarray, candidates: Candidates, attempts: int = 
         if not len(wanting):
             return found
     raise DoseloopError(f"{what}: {len(wanting)} of {len(who)} patients were not accepted in {attempts} attempts")
+
+
+def random_effects(m: Model, seed: int, who: np.ndarray) -> np.ndarray:
+    """Random effects (n, effects) of the patients ``who``: normal with the model's covariance."""
+    if not m.effects:
+        return np.zeros((len(who), 0))
+    return normals(seed, who, EFFECTS, len(m.effects)) @ np.linalg.cholesky(m.omega).T
 
 
 def kept(name: str, stamp: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

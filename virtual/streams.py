@@ -21,9 +21,11 @@ __all__ = [
     "COMPRESSION",
     "GAP",
     "INSERTION",
+    "LEVEL",
     "LIFE",
     "MEALS",
     "PRESSURE",
+    "RENAL",
     "SENSOR",
     "SIGNAL",
     "SURGERY",
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 # streams: one number for each purpose, for ever (a changed number changes every published run)
-SENSOR, SIGNAL, MEALS, LIFE, SURGERY, PRESSURE, GAP, COMPRESSION, INSERTION = range(1, 10)
+SENSOR, SIGNAL, MEALS, LIFE, SURGERY, PRESSURE, GAP, COMPRESSION, INSERTION, RENAL, LEVEL = range(1, 12)
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)

@@ -300,7 +300,7 @@ class World(Generic[Seen]):
         self._run(self._step)
         self.time += self.interval
         if self._keep:
-            self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
+            self._kept.append(self.truth)
         return self.observe()
 
     def observe(self) -> Seen:
@@ -326,7 +326,7 @@ class World(Generic[Seen]):
         """(n, ticks so far) the scored output since the reset of everybody (``keep=True``)."""
         if not self._keep:
             raise DoseloopError("trace: make the world with keep=True")
-        return np.concatenate(self._kept).T if self._kept else np.empty((self.n, 0))
+        return np.concatenate(self._kept, axis=1) if self._kept else np.empty((self.n, 0))
 
     @property
     def state(self) -> np.ndarray:

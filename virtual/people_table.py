@@ -1,11 +1,13 @@
-"""A user's own table of patients for anaesthesia: CSV to `People` of any anaesthesia model.
+"""A user's own table of patients for anaesthesia, vancomycin or phenobarbital: CSV to `People` of a model.
 
 One patient a line::
 
-    id,age,weight,height,sex[,opioid,…][,eta_cl,…][,cl,…]
+    id,age,weight,height,sex[,opioid,…][,eta_cl,…][,cl,…]        anaesthesia
+    id,age,weight,sex,scr[,height][,eta_cl,…][,cl,…]             vancomycin
+    id,weight,apgar[,eta_cl,…][,cl,…]                            phenobarbital
 
-- ``id``: unique. Then the model's covariates (years, kg, cm; sex 0 or m, 1 or f), under their names or aliases (AGE,
-  WT). Covariates of the setting, such as ``opioid``, may be left out: the model's typical value.
+- ``id``: unique. Then the model's covariates (years, kg, cm, mg/dL; sex 0 or m, 1 or f), under their names or aliases
+  (AGE, WT). Covariates of the setting, such as ``opioid``, may be left out: the model's typical value.
 - ``eta_…``: random effects, where they are known (from a fit); others are 0: the typical patient of that age and size.
 - A column named as an individual parameter (``cl``, in the model's unit) replaces what the model computes.
 """
@@ -25,20 +27,23 @@ from ..pkpd.individuals import individuals
 from ..pkpd.model import Model
 from .people import People
 
-__all__ = ["read_anaesthesia_table"]
+__all__ = ["read_people"]
 
 # what a column may hold, beyond slips of the unit
 PHYSICAL = {"age": (0.0, 120.0), "weight": (0.3, 400.0), "height": (20.0, 260.0), "sex": (0.0, 1.0)}
+PHYSICAL |= {"scr": (0.1, 20.0), "apgar": (0.0, 10.0), "dialysis": (0.0, 1.0)}
 SEXES = {"m": 0.0, "male": 0.0, "f": 1.0, "female": 1.0}
-PERSONAL = ("age", "weight", "height", "sex")
+PERSONAL = ("age", "weight", "height", "sex")  # of a person, where the model has them or not
+NEEDED = (*PERSONAL, "scr", "apgar")  # must be there where the model has them
+SECRET = ("scr",)  # a bedside has the laboratory's
 
 
-def read_anaesthesia_table(path: str | os.PathLike[str], model: Model | str = "propofol_eleveld2018") -> People:
-    """The patients of a table.
+def read_people(path: str | os.PathLike[str], model: Model | str = "propofol_eleveld2018") -> People:
+    """The patients of a table. Creatinine in it is the true one on admission.
 
     Args:
         path: CSV with a header, UTF-8.
-        model: an anaesthesia model or its id.
+        model: a model of anaesthesia, vancomycin or phenobarbital, or its id.
 
     Raises:
         RecordError: listing, with their lines, columns that are missing, unknown or twice there, values that are no
@@ -81,7 +86,7 @@ def _columns(m: Model, header: list[str], file: str) -> tuple[list[str], list[st
     names = [known.get(h, "") for h in header]
     bad = [f"{file}: column '{h}' is not known; '{m.id}' reads {', '.join(known)}" for h in header if h not in known]
     bad += [f"{file}: column '{n}' comes twice" for n in sorted({n for n in names if n and names.count(n) > 1})]
-    needed = ["id", *(c for c in PERSONAL if c in m.names("covariates"))]
+    needed = ["id", *(c for c in NEEDED if c in m.names("covariates"))]
     return names, [*bad, *(f"{file}: no column '{n}'" for n in needed if n not in names)]
 
 
@@ -121,7 +126,7 @@ def _people(m: Model, ids: list[str], table: dict[str, np.ndarray], file: str) -
         m,
         parameters,
         covariates,
-        {c: table[c] for c in PERSONAL if c in table},
+        {c: table[c] for c in NEEDED if c in table and c not in SECRET},
         np.array(ids),
         np.where(table.get("age", np.full(n, 18.0)) < 18, "child", "adult"),
         eta,

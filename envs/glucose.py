@@ -116,10 +116,11 @@ class GlucoseVectorEnv(DosingVectorEnv):
         if old:
             for a, b in ((self.gate.__dict__, old), (self.gate.monitor.__dict__, old["monitor"].__dict__)):
                 _keep(a, b, ~lanes)
-            for new, was in zip(self.gate.ledger._slots, old["ledger"]._slots):
+            ledger, before = (drugs["sc"].ledger for drugs in (self.gate.drugs, old["drugs"]))
+            for new, was in zip(ledger._slots, before._slots):
                 new[~lanes] = was[~lanes]
-            self.gate.ledger._rings.index[~lanes] = old["ledger"]._rings.index[~lanes]
-            self.gate.ledger._latest[~lanes] = old["ledger"]._latest[~lanes]
+            ledger._rings.index[~lanes] = before._rings.index[~lanes]
+            ledger._latest[~lanes] = before._latest[~lanes]
             self.gate.began = True
             _keep(monitor.__dict__, self._watch.__dict__, ~lanes)
         self._watch = monitor
@@ -133,7 +134,8 @@ class GlucoseVectorEnv(DosingVectorEnv):
         self._glucose[lanes], self._when[lanes] = 140.0, 0.0
         new = np.isfinite(self.seen.reading)
         self._glucose[new], self._when[new] = self.seen.reading[new], self.seen.reading_time[new]
-        self._watch.see(np.where(new, self.seen.reading, np.nan), self.seen.reading_time, self.seen.announced)
+        reading = np.where(new, self.seen.reading, np.nan)[:, None]
+        self._watch.see(reading, self.seen.reading_time[:, None], self.seen.announced)
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         basal, ratio, factor = (self.known[k] for k in ("basal", "carb_ratio", "correction"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,20 +109,14 @@ class GlucoseVectorEnv(DosingVectorEnv):
 
     def _renew(self, lanes: np.ndarray) -> None:
         """A new record of the gate for these lanes; the others keep theirs."""
-        old = self.gate.__dict__ | {} if self._begun else {}
-        self.gate.reset(self.known, self.num_envs)
-        monitor = GlucoseMonitor(self.known, self.num_envs, self.interval)
-        if old:
-            for a, b in ((self.gate.__dict__, old), (self.gate.monitor.__dict__, old["monitor"].__dict__)):
-                _keep(a, b, ~lanes)
-            ledger, before = (drugs["sc"].ledger for drugs in (self.gate.drugs, old["drugs"]))
-            for new, was in zip(ledger._slots, before._slots):
-                new[~lanes] = was[~lanes]
-            ledger._rings.index[~lanes] = before._rings.index[~lanes]
-            ledger._latest[~lanes] = before._latest[~lanes]
-            self.gate.began = True
-            _keep(monitor.__dict__, self._watch.__dict__, ~lanes)
-        self._watch = monitor
+        if not self._begun:
+            self.gate.seat(self.world.people.known, self.num_envs)
+        self.gate.admit(lanes, self.world.who)
+        watch = GlucoseMonitor(self.known, self.num_envs, self.interval)
+        if self._watch is not None:
+            keep = np.concatenate([~lanes, np.ones(-self.num_envs % 8, dtype=bool)]).reshape(-1, 1, 8)
+            watch.state[:] = np.where(keep, self._watch.state, watch.state)
+        self._watch = watch
         self._masks = np.zeros((self.num_envs, 2), dtype=np.int64)
 
     def _see(self, lanes: np.ndarray) -> None:
@@ -142,9 +135,7 @@ class GlucoseVectorEnv(DosingVectorEnv):
         correction = np.where(self._glucose > 150.0, (self._glucose - 140.0) / factor, 0.0)
         usual = np.where(self.seen.announced > 0, self.seen.announced / ratio + correction, 0.0)
         wish = asked * np.column_stack([basal, usual])
-        own_time: Any = self.seen.clock
-        per_lane = dataclasses.replace(self.seen, time=own_time)
-        allowed, masks = self.gate.judge(per_lane, wish)
+        allowed, masks = self.gate.judge(self.seen, wish)
         self.seen = self.world.step(allowed)
         self._watch.given(self.seen.delivered)
         self._see(np.zeros(self.num_envs, dtype=bool))
@@ -191,9 +182,3 @@ class GlucoseEnv(DosingEnv):
     """One of them."""
 
     kind = GlucoseVectorEnv
-
-
-def _keep(new: dict[str, Any], old: dict[str, Any], lanes: np.ndarray) -> None:
-    for name, value in new.items():
-        if isinstance(value, np.ndarray) and len(value) == len(lanes):
-            value[lanes] = old[name][lanes]

@@ -7,26 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
-from ..safety import Batch, Code, Kind, Ledger, Limits, OwnLimits, guard_batch
+from ..pkpd.jit import jit
+from ..pkpd.lanes import LANES
+from ..safety import Code, Kind, Limits, OwnLimits
 from ..virtual.world import Observation
+from . import gate_loop as g
 from .closed_loop import LoopTherapy
+from .gate_code import HOUR, MOST, Layout, column_kernel, forget_after, history_kernel, take_kernel
+from .gate_rules import Column, column_of, own_rows
+from .lane_monitor import LaneMonitor
+from .monitor import Monitor
 
 __all__ = ["Drug", "Gate"]
-
-HOUR = 60.0
-ROUNDING = 1e-6  # h
-MOST = 1e6  # any unit: more is a fault, and the guard allows no more than was projected
 
 
 @dataclass(frozen=True, slots=True)
 class Drug:
-    """One drug's table: limits, the own limits of each patient, the record, and the columns of its measured rows."""
+    """One drug's table: limits, the own limits of each patient, and the columns of its measured rows."""
 
     limits: Limits
     own: Mapping[Kind, OwnLimits]
-    ledger: Ledger
-    rows: np.ndarray
+    rows: tuple[int, ...]
 
 
 class Gate:
@@ -36,12 +39,16 @@ class Gate:
     from the observation's field that the therapy declares for it. One that never came is missing, one that came long
     ago is stale, and both hold the drug to what the table allows without.
 
+    Eight patients at a time in compiled code (`gate_loop`, `gate_rules`), in the layout of worlds: an environment runs
+    the same code inside its own step (`address` and `width` are for it).
+
     Args:
         therapy: its limits, monitor, measurements and actuators.
         interval: min between decisions (default: the therapy's).
 
     Attributes:
         drugs: by route, since the last reset.
+        monitor: what projects; its state moves along with the gate's.
         counts: how often each reason was found since the last reset, by `Code`.
     """
 
@@ -55,28 +62,90 @@ class Gate:
             DoseloopError: a table demands a measurement that the therapy does not declare, or the reverse, or an
                 actuator's route has no table.
         """
-        t = self.therapy
-        self.n, self.weight = n, np.asarray(known["weight"], dtype=float)
+        self.seat(known, n)
+        self.admit(np.ones(n, dtype=bool), np.arange(n))
+
+    def seat(self, known: Mapping[str, np.ndarray], n: int) -> None:
+        """Make room for n patients out of a library, of whom ``known`` tells; `admit` puts them into their lanes."""
+        t, h = self.therapy, self.interval / HOUR
+        weight = np.asarray(known["weight"], dtype=float)
         tables = t.limits_of_many(known)
         self._check(tables)
-        names = [m.name for m in t.measured]
-        self.drugs = {
-            route: Drug(
-                limits,
-                own,
-                Ledger(n, limits, self.interval / HOUR),
-                np.array([names.index(r.name) for r in limits.measured], dtype=np.int64),
-            )
-            for route, (limits, own) in tables.items()
+        names, a = [m.name for m in t.measured], len(t.actuators)
+        limits = {route: table for route, (table, _) in tables.items()}
+        rows = {r: tuple(names.index(row.name) for row in table.measured) for r, table in limits.items()}
+        self.drugs = {route: Drug(table, own, rows[route]) for route, (table, own) in tables.items()}
+        self.monitor: Monitor = t.monitor(known, len(weight), self.interval)
+        lanes = self.monitor if isinstance(self.monitor, LaneMonitor) else None
+        self._layout = layout = Layout(limits, h, len(names), a)
+        columns, own = self._columns_of(tables, weight)
+        self.n = n
+        blocks, f = -(-n // LANES), max(len(table.projected) for table in limits.values())
+        zeros = lambda r: np.zeros((blocks, r, LANES))  # noqa: E731
+        if lanes is not None:
+            lanes.hold(n)
+        self._library = np.ascontiguousarray(np.column_stack(own))
+        kernels = [column_kernel(layout, c, j, lanes) for j, c in enumerate(columns)]
+        numbers = [h]
+        for c, x in zip(columns, t.actuators):
+            rate = x.kind is Kind.RATE
+            numbers += [c.length, c.hours if rate else 0.0, forget_after(c.limits)]
+        rings = {r: sum(len(layout.rings[q]) for q in list(limits)[:i]) for i, r in enumerate(limits)}
+        places = [(layout.places[x.route], x) for x in t.actuators]
+        actions = [[p.newest[x.kind], p.slots, p.count, rings[x.route], len(layout.rings[x.route])] for p, x in places]
+        self._arrays = {
+            "IN": zeros(g.I_MEASURES + 3 * len(names) + 3 * a),
+            "GATE": zeros(layout.rows),
+            "OWN": zeros(len(own)),
+            "MONITOR": zeros(1) if lanes is None else lanes.state,
+            "MONITOR_OWN": zeros(2 * f) if lanes is None else lanes.own,
+            "OUT": zeros(2 * a + len(names)),
+            "COLUMN": np.array(kernels, dtype=np.int64),
+            "ACTION": np.array(actions, dtype=np.int64),
+            "NUMBERS": np.array(numbers),
+            "RINGS": np.array([ring for r in limits for ring in layout.rings[r]], dtype=np.int64),
+            "LIBRARY": self._library,
+            "FRESH": np.concatenate([layout.fresh, np.zeros(1) if lanes is None else lanes.fresh]),
         }
-        self.monitor = t.monitor(known, n, self.interval)
-        m = len(names)
-        self.seen, self.had = np.zeros((n, m), dtype=bool), np.zeros((n, m), dtype=bool)
-        self.value, self.stamp = np.full((n, m), np.nan), np.full((n, m), np.nan)
-        self.before, self.before_stamp = np.full((n, m), np.nan), np.full((n, m), np.nan)
-        self.quality = np.full((n, m), 100.0)
-        self.began, self.pending = False, np.zeros((n, len(t.actuators)))
+        if lanes is not None:
+            self._arrays["MONITOR_LIBRARY"] = lanes.library
+        self._job = np.zeros(64, dtype=np.int64)
+        sizes = {f"ROWS_{k}": self._arrays[k].shape[1] for k in ("IN", "GATE", "OWN", "MONITOR", "MONITOR_OWN", "OUT")}
+        sizes |= {"ACTIONS": a, "MEASURES": len(names)}
+        sizes |= {"TAKE": take_kernel(layout, t.measured, lanes), "HISTORY": history_kernel(layout, limits)}
+        for name, value in (sizes | dict(zip(self._arrays, addresses(list(self._arrays.values()))))).items():
+            self._job[getattr(g, name)] = value
+        self.address, self.blocks = int(self._job.ctypes.data), blocks
+        self._clock = np.full(n, -np.inf)
         self.counts = dict.fromkeys(Code, 0)
+
+    def _columns_of(
+        self, tables: Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]], weight: np.ndarray
+    ) -> tuple[list[Column], list[np.ndarray]]:
+        """The columns of an action, and the own numbers of the library, (people,) each."""
+        h = self.interval / HOUR
+        columns: list[Column] = []
+        own: list[np.ndarray] = []
+        for x in self.therapy.actuators:
+            limits, theirs = tables[x.route]
+            length = h if x.kind is Kind.RATE else 1 / 3600
+            mine = own_rows(limits, x.kind, x.route, theirs[x.kind], weight, length)
+            before = tuple(
+                (i, c.length, c.hours if c.kind is Kind.RATE else 0.0)
+                for i, c in enumerate(columns)
+                if c.route == x.route
+            )
+            rows = self.drugs[x.route].rows
+            columns.append(column_of(limits, x.kind, x.route, length, rows, len(own), mine, before))
+            own += list(mine.values())
+        return columns, own
+
+    def admit(self, lanes: np.ndarray, who: np.ndarray) -> None:
+        """New patients in the lanes of a mask (n,): people ``who`` (n,) of the library."""
+        idle = self.blocks * LANES - self.n
+        full = [np.concatenate([v, np.repeat(v[-1:], idle)]).astype(np.int64) for v in (lanes, who)]
+        _admit_many(self.address, *full)
+        self._clock[lanes] = -np.inf
 
     def _check(self, tables: Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]]) -> None:
         t = self.therapy
@@ -93,84 +162,82 @@ class Gate:
             for a in t.actuators
             if a.route not in tables
         ]
+        pairs = [(a.kind, a.route) for a in t.actuators]
+        bad += [
+            f"'{a.name}' is the second of its kind and route" for a, p in zip(t.actuators, pairs) if pairs.count(p) > 1
+        ]
         if bad:
             raise DoseloopError([f"gate of '{t.id}': {b}" for b in bad])
 
-    def _take(self, seen: Observation) -> None:
-        """Deliveries of the last interval, newest readings."""
-        if self.began:
-            last = (seen.time - self.interval) / HOUR
-            for j, a in enumerate(self.therapy.actuators):
-                length = self.interval / HOUR if a.kind is Kind.RATE else 0.0
-                # a bolus runs in over minutes: all of it counts from the moment it was commanded
-                amount = seen.delivered[:, j] + seen.pending[:, j] - self.pending[:, j]
-                self.drugs[a.route].ledger.record(a.kind, np.maximum(amount, 0.0), last, length)
-            self.monitor.given(seen.delivered)
-        self.began, self.pending = True, seen.pending.copy()
-        fresh, times = np.full_like(self.value, np.nan), np.full_like(self.value, np.nan)
-        now = seen.time / HOUR
-        for j, m in enumerate(self.therapy.measured):
-            value, stamp = getattr(seen, m.value), getattr(seen, m.time) / HOUR
-            # the sensor's own stamps may lie; a sample of the past that comes late is older than what is known
-            new = np.isfinite(value) & np.isfinite(stamp) & ~(stamp <= self.stamp[:, j])
-            fresh[new, j], times[:, j] = value[new], getattr(seen, m.time)
-            self.had[new, j] = self.seen[new, j]
-            self.before[new, j], self.before_stamp[new, j] = self.value[new, j], self.stamp[new, j]
-            # a reading of this very moment is not in the future by the rounding of two clocks
-            stamp = np.where((stamp > now) & (stamp < now + ROUNDING), now, stamp)
-            self.value[new, j], self.stamp[new, j], self.seen[new, j] = value[new], stamp[new], True
-            if m.quality is not None:
-                self.quality[new, j] = getattr(seen, m.quality)[new]
-        self.monitor.see(fresh, times, seen.announced)
+    def _put(self, first: int, columns: np.ndarray) -> None:
+        """Columns (n, k) into rows of what comes in; idle lanes keep their zeros."""
+        rows = self._arrays["IN"]
+        for j in range(columns.shape[1]):
+            flat = np.zeros(self.blocks * LANES)
+            flat[: self.n] = columns[:, j]
+            rows[:, first + j] = flat.reshape(-1, LANES)
 
     def judge(self, seen: Observation, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Allowed actions (n, actions), and masks of the guard's reasons (n, actions).
 
         The columns are judged one after the other, each with what was allowed of those before it.
+
+        Raises:
+            ValueError: a clock that is no number or goes back.
         """
-        self._take(seen)
-        n, now = self.n, np.full(self.n, seen.time / HOUR)
-        allowed, masks = np.zeros(asked.shape), np.zeros(asked.shape, dtype=np.int64)
-        none = np.zeros((n, 0))
-        for j, a in enumerate(self.therapy.actuators):
-            drug = self.drugs[a.route]
-            limits, k = drug.limits, drug.rows
-            length = np.full(n, self.interval / HOUR if a.kind is Kind.RATE else 1 / 3600)
-            amount = np.ascontiguousarray(asked[:, j], dtype=float)
-            # what is no amount is refused by the guard; projections are made for the most that can be meant
-            meant = np.clip(np.where(np.isfinite(amount), amount, 0.0), 0.0, MOST)
-            nothing, given = self.monitor.project(j, meant, allowed, self.pending)
-            batch = Batch(
-                kind=a.kind,
-                route=a.route,
-                unit=a.unit,
-                weight_unit="kg",
-                measurement_units=tuple(r.unit for r in limits.measured),
-                projection_units=tuple(r.unit for r in limits.projected),
-                amount=amount,
-                time=now,
-                duration=length,
-                now=now,
-                weight=self.weight,
-                record_time=now,
-                measured=self.seen[:, k],
-                measurement=np.where(self.seen, self.value, 0.0)[:, k],
-                measurement_time=np.where(self.seen, self.stamp, 0.0)[:, k],
-                quality=self.quality[:, k],
-                has_previous=self.had[:, k],
-                previous=np.where(self.had, self.before, 0.0)[:, k],
-                previous_time=np.where(self.had, self.before_stamp, 0.0)[:, k],
-                predicted=none.astype(bool),
-                probability=none,
-                projected=np.isfinite(nothing) & np.isfinite(given),
-                projected_amount=np.repeat(meant[:, None], nothing.shape[1], axis=1),
-                if_nothing=np.nan_to_num(nothing),
-                if_given=np.nan_to_num(given),
-                own=drug.own[a.kind],
-                **drug.ledger.fields(),
-            )
-            allowed[:, j], masks[:, j] = guard_batch(batch, limits)
-            drug.ledger.plan(a.kind, allowed[:, j], now, length)
-            for code in Code:
-                self.counts[code] += int(np.count_nonzero(masks[:, j] & code.bit))
+        t, n, a = self.therapy, self.n, len(self.therapy.actuators)
+        if not ((seen.clock >= self._clock) & (seen.clock < np.inf)).all():
+            rows = np.flatnonzero(~((seen.clock >= self._clock) & (seen.clock < np.inf)))[:5].tolist()
+            raise ValueError(f"decisions come in order of time; the clocks of patients {rows} do not")
+        self._clock = seen.clock.copy()
+        first = g.I_MEASURES + 3 * len(t.measured)
+        self._put(g.I_NOW, np.column_stack([seen.clock / HOUR, seen.announced]))
+        for j, m in enumerate(t.measured):
+            quality = np.full(n, 100.0) if m.quality is None else getattr(seen, m.quality)
+            columns = np.column_stack([getattr(seen, m.value), getattr(seen, m.time), quality])
+            self._put(g.I_MEASURES + 3 * j, columns)
+        self._put(first, np.column_stack([seen.delivered, seen.pending, np.asarray(asked, dtype=float)]))
+        if isinstance(self.monitor, LaneMonitor):
+            g.gate_judge(self.address, 0, self.blocks)
+        else:
+            self._project(seen, np.asarray(asked, dtype=float))
+        out = self._arrays["OUT"].transpose(0, 2, 1).reshape(self.blocks * LANES, -1)[:n]
+        allowed = np.ascontiguousarray(out[:, :a])
+        masks = np.ascontiguousarray(out[:, a : 2 * a]).view(np.int64)
+        self.count(masks)
         return allowed, masks
+
+    def count(self, masks: np.ndarray) -> None:
+        """Add reasons to ``counts``."""
+        found = int(np.bitwise_or.reduce(masks, axis=None))
+        for code in Code:
+            if found & code.bit:
+                self.counts[code] += int(np.count_nonzero(masks & code.bit))
+
+    def _project(self, seen: Observation, asked: np.ndarray) -> None:
+        """Judge with a monitor that Python asks, column by column."""
+        n, a, out = self.n, len(self.therapy.actuators), self._arrays["OUT"]
+        began = self._arrays["GATE"][0, g.G_COUNT, 0] > 0
+        g.gate_take(self.address, 0, self.blocks)
+        fresh = out[:, 2 * a :].transpose(0, 2, 1).reshape(self.blocks * LANES, -1)[:n]
+        if began:
+            self.monitor.given(seen.delivered)
+        times = np.array([getattr(seen, m.time) for m in self.therapy.measured]).reshape(-1, n).T
+        self.monitor.see(fresh, times, seen.announced)
+        allowed = np.zeros((n, a))
+        for j in range(a):
+            meant = np.clip(np.where(np.isfinite(asked[:, j]), asked[:, j], 0.0), 0.0, MOST)
+            pairs = self.monitor.project(j, meant, allowed, seen.pending)
+            rows = np.zeros((self.blocks * LANES, self._arrays["MONITOR_OWN"].shape[1]))
+            for side, values in enumerate(pairs):
+                rows[:n, side : 2 * values.shape[1] : 2] = values
+            self._arrays["MONITOR_OWN"][:] = rows.reshape(self.blocks, LANES, -1).transpose(0, 2, 1)
+            g.gate_column(self.address, j, 0, self.blocks)
+            allowed[:, j] = out[:, j].reshape(-1)[:n]
+
+
+@jit
+def _admit_many(job, mask, who):
+    for i in range(mask.size):
+        if mask[i]:
+            g.gate_admit(job, i // LANES, i % LANES, who[i])

@@ -15,6 +15,8 @@ from ..pkpd.calls import addresses
 from ..pkpd.individuals import individuals
 from ..pkpd.march import march, march_of, pack, prepare, unpack
 from ..pkpd.model import Model
+from ..pkpd.vcode import Flag, Real
+from .lane_monitor import LaneMonitor, Rows
 
 __all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor", "TwoDrugMonitor"]
 
@@ -36,7 +38,7 @@ class Monitor(Protocol):
         and is still to come."""
 
 
-class GlucoseMonitor:
+class GlucoseMonitor(LaneMonitor):
     """Insulin on board, net of the programmed basal rate, and glucose in 30 minutes.
 
     - On board: two compartments of 55 min each (Hovorka 2004, tau_I), so that half is left after 92 min, 2 % after 5 h.
@@ -48,56 +50,84 @@ class GlucoseMonitor:
     DELAY, AHEAD, TREND = 55.0, 30.0, 20.0
     CARBS, INSULIN = 0.2, 0.1
     KEPT = 8
+    BASAL, DROP, RISE = range(3)  # own numbers: U/min, mg/dL per U, mg/dL per g
+    # rows of the state; first the newest reading, its time, the trend (NaN with fewer than two readings), and what the
+    # readings and meals alone make of glucose
+    NEWEST, TIME, SLOPE, FREE, FIRST, SECOND, VALUES = range(7)
+    TIMES = VALUES + KEPT
+    MEALS = TIMES + KEPT
 
     def __init__(self, known: Mapping[str, np.ndarray], n: int, interval: float) -> None:
-        self.interval, self.basal = interval, known["basal"] / 60.0
-        self.drop = known["correction"]
-        self.rise = known["correction"] / known["carb_ratio"]
-        self.first, self.second = np.zeros(n), np.zeros(n)
-        self.values, self.times = np.full((n, self.KEPT), np.nan), np.full((n, self.KEPT), np.nan)
-        self.carbs = np.zeros((n, max(1, round(self.AHEAD / interval))))
+        self.interval, self.meals = float(interval), max(1, round(self.AHEAD / interval))
+        correction = np.asarray(known["correction"], dtype=float)
+        own = np.column_stack([known["basal"] / 60.0, correction, correction / known["carb_ratio"]])
+        fresh = np.zeros(self.MEALS + self.meals)
+        fresh[[self.NEWEST, self.TIME, self.SLOPE, self.FREE]] = np.nan
+        fresh[self.VALUES : self.MEALS] = np.nan
+        super().__init__(own, fresh, measures=1, actions=2, quantities=2)
 
     @property
     def on_board(self) -> np.ndarray:
         """(n,) U, net of basal."""
-        return self.first + self.second
-
-    def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
-        """Take in readings (mg/dL) and announced carbohydrate (g)."""
-        _keep(self.values, self.times, reading[:, 0], time[:, 0])
-        self.carbs = np.column_stack([self.carbs[:, 1:], np.nan_to_num(announced)])
-
-    def given(self, delivered: np.ndarray) -> None:
-        """Confirmed: basal rate (U/h), bolus (U)."""
-        self.first = self.first + delivered[:, 1]
-        net = delivered[:, 0] / 60.0 - self.basal
-        keep = np.exp(-self.interval / self.DELAY)
-        share = self.interval / self.DELAY * keep
-        # exact for two equal compartments under a constant rate
-        steady = net * self.DELAY
-        a, b = self.first - steady, self.second - steady
-        self.first, self.second = a * keep + steady, b * keep + a * share + steady
+        return self.row(self.FIRST) + self.row(self.SECOND)
 
     def trend(self) -> np.ndarray:
         """(n,) mg/dL per min, least squares over the last 20 min of readings; NaN with fewer than two."""
-        return _line(self.values, self.times, self.TREND)[1]
+        return self.row(self.SLOPE)
 
-    def project(
-        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Insulin on board (U), glucose in 30 min (mg/dL)."""
-        units = asked * (self.interval / 60.0) if column == 0 else asked
-        board = self.on_board + pending[:, 1] - (self.basal * self.interval if column == 0 else 0.0)
-        newest = self.values[:, -1]
+    def taken(self, x: Rows, p: Rows, delivered: list[Real], began: Flag) -> None:
+        """Code: basal rate (U/h), bolus (U)."""
+        c = x.code
+        first, second = x[self.FIRST], x[self.SECOND]
+        keep = float(np.exp(-self.interval / self.DELAY))
+        share = self.interval / self.DELAY * keep
+        # exact for two equal compartments under a constant rate
+        steady = (delivered[0] / 60.0 - p[self.BASAL]) * self.DELAY
+        a, b = first + delivered[1] - steady, second - steady
+        x[self.FIRST] = c.where(began, a * keep + steady, first)
+        x[self.SECOND] = c.where(began, b * keep + a * share + steady, second)
+
+    def seen(self, x: Rows, p: Rows, readings: list[tuple[Real, Real]], announced: Real) -> None:
+        """Code: readings (mg/dL) and announced carbohydrate (g)."""
+        c, ((reading, time),) = x.code, readings
+        values, times = ([x[first + r] for r in range(self.KEPT)] for first in (self.VALUES, self.TIMES))
+        new = reading.finite() & ~(time <= times[-1])
+        values = [c.where(new, b, a) for a, b in zip(values, [*values[1:], reading])]
+        times = [c.where(new, b, a) for a, b in zip(times, [*times[1:], time])]
+        meals = [x[self.MEALS + r] for r in range(1, self.meals)]
+        meals.append(c.where(announced.equals(announced), announced, 0.0))
+        newest = times[-1]
+        use = [v.finite() & (t >= newest - self.TREND) for v, t in zip(values, times)]
+        count = _sum([c.where(u, 1.0, 0.0) for u in use])
+        t = [c.where(u, t - newest, 0.0) for u, t in zip(use, times)]
+        tm = _sum(t) / count
+        ym = _sum([c.where(u, v, 0.0) for u, v in zip(use, values)]) / count
+        t = [c.where(u, v - tm, 0.0) for u, v in zip(use, t)]
+        y = [c.where(u, v - ym, 0.0) for u, v in zip(use, values)]
+        slope = _sum([a * b for a, b in zip(t, y)]) / _sum([a * a for a in t])
+        slope = c.where(count >= 2.0, slope, float("nan"))
         # one reading has no trend yet: it is taken as steady
-        slope = np.where(np.isnan(self.trend()), 0.0, self.trend())
-        glucose = newest + slope * self.AHEAD + self.CARBS * self.rise * self.carbs.sum(axis=1)
-        glucose -= self.INSULIN * self.drop * pending[:, 1]
-        nothing = np.column_stack([board, glucose])
-        return nothing, nothing + np.column_stack([units, -self.INSULIN * self.drop * units])
+        steady = c.where(slope.equals(slope), slope, 0.0)
+        rise = self.CARBS * p[self.RISE] * _sum(meals)
+        for r in range(self.KEPT):
+            x[self.VALUES + r], x[self.TIMES + r] = values[r], times[r]
+        for r in range(self.meals):
+            x[self.MEALS + r] = meals[r]
+        x[self.NEWEST], x[self.TIME], x[self.SLOPE] = values[-1], newest, slope
+        x[self.FREE] = values[-1] + steady * self.AHEAD + rise
+
+    def ahead(self, x: Rows, p: Rows, column: int, asked: Real, pending: list[Real]) -> list[tuple[Real, Real]]:
+        """Code: insulin on board (U), glucose in 30 min (mg/dL)."""
+        units = asked * (self.interval / 60.0) if column == 0 else asked
+        board = x[self.FIRST] + x[self.SECOND] + pending[1]
+        if column == 0:
+            board = board - p[self.BASAL] * self.interval
+        drop = self.INSULIN * p[self.DROP]
+        glucose = x[self.FREE] - drop * pending[1]
+        return [(board, board + units), (glucose, glucose - drop * units)]
 
 
-class EffectSiteMonitor:
+class EffectSiteMonitor(LaneMonitor):
     """The highest effect-site concentration of the next minutes, in the typical patient with these covariates.
 
     The asked rate runs for one interval, then nothing: as linear kinetics are, the peak is convex in the rate.
@@ -120,32 +150,47 @@ class EffectSiteMonitor:
     ) -> None:
         cov = np.column_stack([np.broadcast_to(known.get(c.name, c.typical), n) for c in model.covariates])
         p = individuals(model, np.ascontiguousarray(cov, dtype=float), np.zeros((n, len(model.effects))))
-        states, at = len(model.states), model.names("states").index("effect")
-        self.x = np.zeros((n, states))
-        self.move, self.push = _response(model, p, interval, 1)
-        self.move, self.push = self.move[:, 0], self.push[:, 0]
+        states, self.at = len(model.states), model.names("states").index("effect")
+        move, push = _response(model, p, interval, 1)
         course, _ = _response(model, p, step, round(ahead / step))
-        self.free = np.concatenate([np.eye(states)[None, None, at].repeat(n, 0), course[:, :, at]], axis=1)
+        free = np.concatenate([np.eye(states)[None, None, self.at].repeat(n, 0), course[:, :, self.at]], axis=1)
         # after one interval of a unit rate, along the same course
-        self.forced = np.einsum("nkj,nj->nk", self.free, self.push)
+        forced = np.einsum("nkj,nj->nk", free, push[:, 0])
+        self.states, self.points = states, free.shape[1]
+        own = np.concatenate([move[:, 0].reshape(n, -1), push[:, 0], free.reshape(n, -1), forced], axis=1)
+        super().__init__(own, np.zeros(states), measures=1, actions=1, quantities=1)
 
-    def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
+    def _after(self, x: Rows, p: Rows) -> list[Real]:
+        """Amounts after an interval without drug."""
+        n, now = self.states, [x[j] for j in range(self.states)]
+        return [_sum([p[i * n + j] * now[j] for j in range(n)]) for i in range(n)]
+
+    def taken(self, x: Rows, p: Rows, delivered: list[Real], began: Flag) -> None:
+        """Code: confirmed rate (mg/min)."""
+        n, after = self.states, self._after(x, p)
+        for i in range(n):
+            x[i] = x.code.where(began, after[i] + p[n * n + i] * delivered[0], x[i])
+
+    def seen(self, x: Rows, p: Rows, readings: list[tuple[Real, Real]], announced: Real) -> None:
         """Readings say nothing of concentrations."""
 
-    def given(self, delivered: np.ndarray) -> None:
-        """Confirmed rate (mg/min)."""
-        self.x = np.einsum("nij,nj->ni", self.move, self.x) + self.push * delivered[:, :1]
+    def ahead(self, x: Rows, p: Rows, column: int, asked: Real, pending: list[Real]) -> list[tuple[Real, Real]]:
+        """Code: peak effect-site concentration (the model's unit)."""
+        n, after = self.states, self._after(x, p)
+        nothing = given = x[self.at]
+        for k in range(self.points):
+            first = n * n + n + k * n
+            free = _sum([p[first + j] * after[j] for j in range(n)])
+            nothing = nothing.most(free)
+            given = given.most(free + asked * p[n * n + n + self.points * n + k])
+        return [(nothing, given)]
 
-    def project(
-        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Peak effect-site concentration (the model's unit)."""
-        after = np.einsum("nij,nj->ni", self.move, self.x)
-        free = np.einsum("nkj,nj->nk", self.free, after)
-        now = np.einsum("nj,nj->n", self.free[:, 0], self.x)
-        nothing = np.maximum(now, free.max(axis=1))
-        given = np.maximum(now, (free + asked[:, None] * self.forced).max(axis=1))
-        return nothing[:, None], given[:, None]
+
+def _sum(values: list[Real]) -> Real:
+    total = values[0]
+    for v in values[1:]:
+        total = total + v
+    return total
 
 
 class TwoDrugMonitor:
@@ -202,7 +247,7 @@ class TwoDrugMonitor:
         self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Peak effect-site concentration of the column's drug (the model's unit), pressure in 2 min (mmHg)."""
-        nothing, given = self.sites[column].project(0, asked, allowed, pending)
+        nothing, given = self.sites[column].project(0, asked, allowed, pending[:, column : column + 1])
         amounts = allowed * self.interval / self.weight[:, None]
         amounts[:, column] = 0.0
         free = self.pressure() - amounts @ np.array(self.FALL)

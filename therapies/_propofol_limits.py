@@ -338,5 +338,7 @@ def _projected_pressure() -> ProjectionLimits:
         unit="mmHg",
         low=Bound(60.0, "mmHg", "low alarm of mean arterial pressure, closed-loop literature: alarms at 60 and 110"),
         high=Unlimited("a high pressure is no reason to stop"),
-        steepness=Bound(10.0, "1", "2 in maintenance, 8 from rest, Su 2023: tests/test_loop_limits.py"),
+        steepness=Bound(
+            10.0, "1", "typical patients of Su 2023: 2 in maintenance, 8 from rest: tests/test_loop_limits.py"
+        ),
     )

@@ -15,7 +15,8 @@ from .. import models
 from ..safety import Kind, Limits, OwnLimits
 from ._propofol_limits import propofol_limits_of_many, remifentanil_limits_of_many
 from .closed_loop import PRESSURE, Actuator, Band, LoopTherapy, Measured
-from .monitor import EffectSiteMonitor, Monitor, TwoDrugMonitor
+from .monitor import EffectSiteMonitor, Monitor
+from .monitor_two_drugs import TwoDrugMonitor
 
 
 def _limits(known: Mapping[str, np.ndarray]) -> Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]]:
@@ -29,7 +30,7 @@ def _monitor(known: Mapping[str, np.ndarray], n: int, interval: float) -> Monito
     propofol = EffectSiteMonitor(models.load("propofol_eleveld2018"), {**known, "opioid": np.ones(n)}, n, interval)
     # its effect site is six times faster: the peak is sought twice as finely
     remifentanil = EffectSiteMonitor(models.load("remifentanil_eleveld2017"), known, n, interval, step=0.125)
-    return TwoDrugMonitor(propofol, remifentanil, known, n, interval)
+    return TwoDrugMonitor((propofol, remifentanil), models.load("propofol_remifentanil_su2023"), known, n, interval)
 
 
 THERAPY = LoopTherapy(

@@ -18,7 +18,7 @@ from ..pkpd.model import Model
 from ..pkpd.vcode import Flag, Real
 from .lane_monitor import LaneMonitor, Rows
 
-__all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor", "TwoDrugMonitor"]
+__all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor"]
 
 
 class Monitor(Protocol):
@@ -191,92 +191,6 @@ def _sum(values: list[Real]) -> Real:
     for v in values[1:]:
         total = total + v
     return total
-
-
-class TwoDrugMonitor:
-    """Propofol and remifentanil: the peak of the drug's effect site, and mean arterial pressure in 2 minutes.
-
-    The pressure follows the line through the readings of the last 8 min (a line needs 4 min of them; until then, their
-    mean), and each drug that is given lowers it by a fixed amount for each kg: the fall within 2 min that at least 9 of
-    10 patients of Su 2023 stay under at maintenance (tests/test_gate.py). Without a reading of the last 6 min the
-    pressure is unknown.
-
-    Args:
-        propofol, remifentanil: of each drug's effect site, for the columns 0 and 1.
-        known: ``weight``, kg.
-        n, interval: patients; min between decisions.
-        pressure: column of the pressure among the measurements.
-    """
-
-    AHEAD, TREND, LEAST, OLDEST, KEPT = 2.0, 8.0, 4.0, 6.0, 12
-    FALL = (10.0, 15.0)  # mmHg per mg/kg of propofol, per ug/kg of remifentanil
-
-    def __init__(
-        self,
-        propofol: EffectSiteMonitor,
-        remifentanil: EffectSiteMonitor,
-        known: Mapping[str, np.ndarray],
-        n: int,
-        interval: float,
-        pressure: int = 1,
-    ) -> None:
-        self.sites, self.weight = (propofol, remifentanil), np.asarray(known["weight"], dtype=float)
-        self.interval, self.column, self.now = interval, pressure, np.zeros(n)
-        self.values, self.times = np.full((n, self.KEPT), np.nan), np.full((n, self.KEPT), np.nan)
-
-    def see(self, reading: np.ndarray, time: np.ndarray, announced: np.ndarray) -> None:
-        """Take in the pressure (mmHg), whose time is the clock whether there is a value or not."""
-        self.now = time[:, self.column]
-        _keep(self.values, self.times, reading[:, self.column], time[:, self.column])
-
-    def given(self, delivered: np.ndarray) -> None:
-        """Confirmed rates (mg/min, ug/min)."""
-        for j, site in enumerate(self.sites):
-            site.given(delivered[:, j : j + 1])
-
-    def pressure(self) -> np.ndarray:
-        """(n,) mmHg in 2 minutes by the readings alone; NaN without a recent one."""
-        newest = np.nanmax(self.times, axis=1, initial=-np.inf)
-        oldest = np.nanmin(np.where(self.times >= newest[:, None] - self.TREND, self.times, np.inf), axis=1)
-        level, slope, middle = _line(self.values, self.times, self.TREND)
-        slope = np.where(newest - oldest >= self.LEAST, slope, 0.0)
-        ahead: np.ndarray = level + slope * (self.now + self.AHEAD - middle)
-        return np.where(self.now - newest <= self.OLDEST + 1e-9, ahead, np.nan)
-
-    def project(
-        self, column: int, asked: np.ndarray, allowed: np.ndarray, pending: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Peak effect-site concentration of the column's drug (the model's unit), pressure in 2 min (mmHg)."""
-        nothing, given = self.sites[column].project(0, asked, allowed, pending[:, column : column + 1])
-        amounts = allowed * self.interval / self.weight[:, None]
-        amounts[:, column] = 0.0
-        free = self.pressure() - amounts @ np.array(self.FALL)
-        fall = self.FALL[column] * asked * self.interval / self.weight
-        return np.column_stack([nothing, free]), np.column_stack([given, free - fall])
-
-
-def _keep(values: np.ndarray, times: np.ndarray, value: np.ndarray, time: np.ndarray) -> None:
-    """Move new readings (n,) into the stores (n, kept), the newest last; one that is not later than the last is
-    dropped."""
-    new = np.isfinite(value) & ~(time <= np.nanmax(times, axis=1, initial=-np.inf))
-    for store, row in ((values, value), (times, time)):
-        store[new] = np.column_stack([store[new, 1:], row[new]])
-
-
-def _line(values: np.ndarray, times: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least squares through the readings of the last ``length`` min before the newest: mean, slope per min, mean time,
-    (n,) each. NaN: the slope with fewer than two, all with none."""
-    newest = np.nanmax(times, axis=1, initial=-np.inf)[:, None]
-    with np.errstate(invalid="ignore"):
-        use = np.isfinite(values) & (times >= newest - length)
-    count = use.sum(axis=1)
-    t = np.where(use, times - newest, 0.0)
-    y = np.where(use, values, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tm, ym = t.sum(axis=1) / count, y.sum(axis=1) / count
-        t, y = np.where(use, t - tm[:, None], 0.0), np.where(use, y - ym[:, None], 0.0)
-        slope = np.where(count >= 2, (t * y).sum(axis=1) / (t * t).sum(axis=1), np.nan)
-        return ym, slope, tm + newest[:, 0]
 
 
 def _response(model: Model, p: np.ndarray, step: float, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,17 @@ from .therapy import Action, Goal, Harm, Therapy
 __all__ = ["Action", "Goal", "Harm", "LoopTherapy", "Therapy", "ids", "load", "load_loop", "loop_ids"]
 
 LOOP = "loop_"
-HELPERS = ("closed_loop", "gate", "gate_code", "gate_loop", "gate_rules", "lane_monitor", "monitor", "monitor_two_drugs", "therapy")
+HELPERS = (
+    "closed_loop",
+    "gate",
+    "gate_code",
+    "gate_loop",
+    "gate_rules",
+    "lane_monitor",
+    "monitor",
+    "monitor_two_drugs",
+    "therapy",
+)
 
 
 def _files() -> tuple[str, ...]:

@@ -240,7 +240,7 @@ def lane_of(info: dict[str, Any], k: int) -> dict[str, Any]:
             continue
         if f"_{key}" in info and not info[f"_{key}"][k]:
             continue
-        out[key] = lane_of(value, k) if isinstance(value, dict) else copy.deepcopy(value[k])
+        out[key] = lane_of(value, k) if isinstance(value, dict) else copy.copy(value[k])
     return out
 
 

@@ -28,7 +28,7 @@ LIBRARIES = {
     "llvmlite": ("pkpd/calls.py", "pkpd/objects.py"),
     "pint": ("pkpd/units.py", "pkpd/balance.py"),
     "sb3_contrib": ("policies",),
-    "stable_baselines3": ("policies",),
+    "stable_baselines3": ("policies", "envs/sb3.py"),
     "torch": ("policies",),
 }
 

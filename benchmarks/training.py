@@ -1,0 +1,86 @@
+"""The environments' share of the time that Stable-Baselines3's PPO takes to train.
+
+256 lanes, minibatches of 4,096, SB3's other defaults (64 x 64 networks, 10 epochs); everything on one thread. Processor
+time of this thread is counted, so that whatever else the machine does is not. Beside it, how long the steps alone take.
+
+    .venv/bin/python benchmarks/training.py [--envs 256] [--batch 4096] [--steps 128] [--updates 4] [--only ID]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import gymnasium
+import torch
+from common import save
+from doseloop.envs.registration import IDS
+from doseloop.envs.sb3 import SB3VecEnv
+from stable_baselines3 import PPO
+
+
+class Timed(SB3VecEnv):
+    """Adds up the time of its steps: the environment's own, and the bridge's with it."""
+
+    inside = bridge = 0.0
+
+    def step_wait(self) -> Any:
+        step, start = self.env.step, time.thread_time()
+
+        def timed(actions: Any) -> Any:
+            began = time.thread_time()
+            result = step(actions)
+            self.inside += time.thread_time() - began
+            return result
+
+        self.env.step = timed
+        try:
+            return super().step_wait()
+        finally:
+            self.env.step = step
+            self.bridge += time.thread_time() - start
+
+
+def share(id: str, envs: int, batch: int, steps: int, updates: int) -> dict[str, float]:
+    """Train and say where the time went."""
+    env = Timed(gymnasium.make_vec(id, num_envs=envs, autoreset_mode="SameStep"))
+    model = PPO("MlpPolicy", env, n_steps=steps, batch_size=batch, seed=0, device="cpu")
+    model.learn(steps * envs)  # compile, fill caches
+    env.inside = env.bridge = 0.0
+    began, wall = time.thread_time(), time.perf_counter()
+    model.learn(updates * steps * envs)
+    total, wall = time.thread_time() - began, time.perf_counter() - wall
+    decisions = updates * steps * envs
+    return {
+        "share_environment": env.inside / total,
+        "share_with_bridge": env.bridge / total,
+        "decisions_per_second_ppo": decisions / total,
+        "decisions_per_second_environment": decisions / env.inside,
+        "seconds": total,
+        "seconds_wall": wall,
+    }
+
+
+def main() -> None:
+    """Measure and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=128)
+    parser.add_argument("--updates", type=int, default=4)
+    parser.add_argument("--only", default="", help="an id; then nothing is saved")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    how = {"envs": args.envs, "batch": args.batch, "steps": args.steps, "updates": args.updates}
+    rows = {}
+    for id in IDS:
+        if args.only in id:
+            rows[id] = {k: float(f"{v:.4g}") for k, v in share(id, **how).items()}
+            print(id, "  ".join(f"{k} {v:g}" for k, v in rows[id].items()), flush=True)
+    if not args.only:
+        save("training", {**how, "torch_threads": 1, "versions_torch": torch.__version__, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

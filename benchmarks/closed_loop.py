@@ -6,29 +6,35 @@
 .venv/bin/python benchmarks/closed_loop.py usual              the usual benchmark: simglucose's 30 patients, 10 days,
                                                               5 seeds (DOSELOOP_SIMGLUCOSE=…/site-packages/simglucose)
 
---quick: fewer patients and days. Everything passes the guard. Intervals: 95 %, bootstrap over patients.
+--quick: fewer patients and days, nothing is saved. --only TEXT: rows whose name holds it. Each row is saved as soon as
+it is there (a row of the usual benchmark after each seed), beside the rows that were. Everything passes the guard, if
+a row does not say otherwise. Intervals: 95 %, bootstrap over patients.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from common import save
+from common import RESULTS, save
+from doseloop.controller.ladder import LoopOutcome
 from doseloop.models import load
 from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
 from doseloop.policies.basal_bolus import BasalBolus
 from doseloop.policies.closed_loop import Run, run
-from doseloop.policies.glucose_mpc import BRETON, GlucoseMPC, follow_glucose
+from doseloop.policies.glucose_mpc import GlucoseMPC
 from doseloop.policies.pid import PID
 from doseloop.policies.policy import Policy
 from doseloop.policies.target_controlled import TargetControlled, Titration
 from doseloop.therapies import load_loop
 from doseloop.therapies.gate import Gate
+from doseloop.twin.statements import BRETON, follow_glucose
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
 from doseloop.virtual.anaesthesia_scores import anaesthesia_scores
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
@@ -61,7 +67,27 @@ def interval(values: np.ndarray, statistic: Any = np.mean) -> tuple[float, float
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def closed(world: LoopWorld, policy: Policy, therapy: str, minutes: float, seed: int, note: str) -> tuple[Run, Gate]:
+class Rows:
+    """Rows by name in ``results/closed_loop_….json``: each is written when it is there; others there stay."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.name, self.write, self.only = f"closed_loop_{args.what}", not args.quick, args.only
+
+    def wanted(self, name: str) -> bool:
+        """Whether a row was asked for."""
+        return self.only in name
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write a row."""
+        path = RESULTS / f"{self.name}.json"
+        if self.write:
+            there = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+            save(self.name, {"rows": [r for r in there if r["name"] != row["name"]] + [row]})
+
+
+def closed(
+    world: LoopWorld, policy: Policy, therapy: str, minutes: float, seed: int, note: str, guarded: bool = True
+) -> tuple[Run, Gate]:
     """Run with a line of progress."""
 
     def tell(done: int, of: int, seen: Any) -> None:
@@ -69,96 +95,99 @@ def closed(world: LoopWorld, policy: Policy, therapy: str, minutes: float, seed:
             print(f"\r{note}: {done}/{of}  ", end="", file=sys.stderr)
 
     gate = Gate(load_loop(therapy), world.interval)
-    result = run(world, policy, gate, minutes, seed=seed, progress=tell)
+    result = run(world, policy, gate if guarded else None, minutes, seed=seed, progress=tell)
     if sys.stderr.isatty():
         print("\r" + " " * 78 + "\r", end="", file=sys.stderr)
     return result, gate
 
 
-def glucose_row(name: str, r: Run, gate: Gate, groups: np.ndarray, persons: np.ndarray) -> dict[str, Any]:
+def glucose_row(name: str, runs: list[tuple[Run, Gate]], seeds: list[int]) -> dict[str, Any]:
     """Scores by group and of all; intervals over persons (a person's seeds are averaged)."""
-    scores = glucose_scores(r.truth, r.truth.shape[1])
-    out: dict[str, Any] = {"name": name, "groups": {}, "guard": {c.name: k for c, k in gate.counts.items() if k}}
-    for group in [*dict.fromkeys(groups.tolist()), "all"]:
-        use = np.ones(len(r), dtype=bool) if group == "all" else groups == group
-        entry = {}
-        for key in GLUCOSE:
-            v = scores[key][use] * (100.0 if key == "ended" else 1.0)
-            each = np.array([v[persons[use] == p].mean() for p in np.unique(persons[use])])
-            entry[key] = {"mean": float(each.mean()), "interval": interval(each)}
+    each = [glucose_scores(r.truth, r.truth.shape[1]) for r, _ in runs]
+    scores = {k: np.stack([s[k] for s in each]) * (100.0 if k == "ended" else 1.0) for k in GLUCOSE}
+    people = runs[0][0].people
+    days = runs[0][0].truth.shape[1] / 1440
+    out: dict[str, Any] = {"name": name, "patients": len(people), "days": days, "seeds": seeds, "groups": {}}
+    of = np.asarray(people.group)
+    for group in [*dict.fromkeys(of.tolist()), "all"]:
+        use = np.ones(len(people), dtype=bool) if group == "all" else of == group
+        entry = {
+            k: {"mean": float(v[:, use].mean()), "interval": interval(v[:, use].mean(axis=0))}
+            for k, v in scores.items()
+        }
         out["groups"][group] = entry
-    out["ms_per_decision"] = 1e3 * r.thinking / r.reading.size
+    out["by patient"] = {
+        str(n): {k: round(float(v[:, i].mean()), 3) for k, v in scores.items()} for i, n in enumerate(people.ids)
+    }
+    out["ended"] = [f"{people.ids[i]}, seed {seeds[s]}" for s, i in np.argwhere(scores["ended"] > 0).tolist()]
+    counts: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    for r, gate in runs:
+        counts.update({c.name: k for c, k in getattr(gate, "counts", {}).items() if k})
+        if r.outcomes is not None:
+            outcomes.update({LoopOutcome(k).name: int((r.outcomes == k).sum()) for k in np.unique(r.outcomes).tolist()})
+    out |= {"guard": dict(counts), "outcomes": dict(outcomes)}
+    out["ms_per_decision"] = 1e3 * sum(r.thinking for r, _ in runs) / sum(r.reading.size for r, _ in runs)
     cells = "  ".join(f"{label} {out['groups']['all'][k]['mean']:.2f}" for k, label in GLUCOSE.items())
-    print(f"{name:<58} {cells}", flush=True)
+    print(f"{name:<58} {cells}  seeds {len(seeds)}", flush=True)
     return out
 
 
-def glucose(args: argparse.Namespace) -> dict[str, Any]:
+def glucose(args: argparse.Namespace, rows: Rows) -> None:
     """Our cohort: meals three ways, each model's patients under each model's controller."""
-    n, days = (30, 1) if args.quick else (args.patients or 300, args.days or 3)
-    rows = []
-    for plant in (S2008, HOVORKA):
-        people = glucose_cohort(plant, split="test", n=n)
-        for meals in ("by weight", "counted", "unannounced"):
-            policies: list[tuple[str, Policy]] = [("basal-bolus", BasalBolus())]
-            policies += [(f"MPC on {SHORT[m]}", GlucoseMPC(m, 5.0, threads=args.threads)) for m in (S2008, HOVORKA)]
-            for what, policy in policies:
+    n, days = (30, 1) if args.quick else (args.patients or 300, args.days or 1)
+    for meals in ("by weight", "counted", "unannounced"):
+        for plant in (S2008, HOVORKA):
+            people = glucose_cohort(plant, split="test", n=n)
+            for controller in (None, S2008, HOVORKA):
+                what = f"MPC on {SHORT[controller]}" if controller else "basal-bolus"
                 name = f"{SHORT[plant]} patients, meals {meals}, {what}"
+                if not rows.wanted(name):
+                    continue
                 world = GlucoseWorld(people, meals=meals, keep=True, threads=args.threads)
-                r, gate = closed(world, policy, "glucose", 1440.0 * days, args.seed, name)
-                rows.append(glucose_row(name, r, gate, np.asarray(people.group), np.arange(len(people))))
-    return {"patients": n, "days": days, "seed": args.seed, "rows": rows}
+                policy: Policy = BasalBolus()
+                if controller:
+                    policy = GlucoseMPC(controller, announced=meals != "unannounced", threads=args.threads)
+                done = closed(world, policy, "glucose", 1440.0 * days, args.seed, name)
+                rows.add(glucose_row(name, [done], [args.seed]))
 
 
-def usual(args: argparse.Namespace) -> dict[str, Any]:
-    """The usual benchmark: its patients, scenario, sensor and pump; every 3 min."""
+def usual(args: argparse.Namespace, rows: Rows) -> None:
+    """The usual benchmark: its patients, scenario, sensor and pump; every 3 min, scored on subcutaneous glucose."""
     people = simglucose_people()
     # children eat what adults eat there: their limits' age class has to allow it
     people = replace(people, known={**people.known, "largest_meal": np.full(len(people), 100.0)})
     days, seeds = (2, 1) if args.quick else (args.days or 10, args.seeds)
-    persons = np.tile(np.arange(len(people)), seeds)
-    groups = np.asarray(people.group)[persons]
-    many = people_repeated(people, persons)
-    rows = []
     for meals in ("simglucose", "simglucose unannounced"):
-        for what, policy in (
-            ("basal-bolus", BasalBolus()),
-            *((f"MPC on {SHORT[m]}", usual_mpc(m, args.threads)) for m in (S2008, HOVORKA)),
-        ):
-            if args.only and args.only not in f"{meals} {what}":
+        for what in ("basal-bolus without the guard", "basal-bolus", "MPC on S2008", "MPC on Hovorka"):
+            name = f"{meals}, {what}"
+            if not rows.wanted(name):
                 continue
-            world = GlucoseWorld(
-                many, interval=3.0, sensor="simglucose", pump="simglucose", meals=meals, keep=True, threads=args.threads
-            )
-            name = f"30 x {days} days x {seeds} seeds, {meals}, {what}"
-            r, gate = closed(world, policy, "glucose", 1440.0 * days, args.seed, name)
-            rows.append(glucose_row(name, r, gate, groups, persons))
-    return {"days": days, "seeds": seeds, "seed": args.seed, "rows": rows}
+            runs: list[tuple[Run, Gate]] = []
+            for seed in range(args.seed, args.seed + seeds):
+                world = GlucoseWorld(
+                    people,
+                    interval=3.0,
+                    sensor="simglucose",
+                    pump="simglucose",
+                    meals=meals,
+                    scored="sensor",
+                    keep=True,
+                    threads=args.threads,
+                )
+                policy: Policy = BasalBolus()
+                for model in (S2008, HOVORKA):
+                    if what == f"MPC on {SHORT[model]}":
+                        policy = usual_mpc(model, meals == "simglucose", args.threads)
+                guarded = what != "basal-bolus without the guard"
+                runs.append(closed(world, policy, "glucose", 1440.0 * days, seed, name, guarded))
+                rows.add(glucose_row(name, runs, list(range(args.seed, seed + 1))))
 
 
-def usual_mpc(model_id: str, threads: int) -> GlucoseMPC:
+def usual_mpc(model_id: str, announced: bool, threads: int) -> GlucoseMPC:
     """Every 3 min, with the benchmark's own sensor error."""
-    follow = follow_glucose(load(model_id), 3.0, coloured=BRETON)
-    return GlucoseMPC(model_id, 3.0, follow=follow, threads=threads)
-
-
-def people_repeated(people: People, index: np.ndarray) -> People:
-    """The same persons several times, each time under another name."""
-    names = [f"{people.ids[i]}/{k}" for k, i in enumerate(index)]
-    start = None if people.start is None else people.start[index]
-    known = {k: v[index] for k, v in people.known.items()}
-    eta = None if people.eta is None else people.eta[index]
-    return People(
-        people.model,
-        people.parameters[index],
-        people.covariates[index],
-        known,
-        np.array(names),
-        np.asarray(people.group)[index],
-        eta,
-        start,
-        people.origin,
-    )
+    follow = follow_glucose(load(model_id), 3.0, announced=announced, sensor=BRETON)
+    return GlucoseMPC(model_id, 3.0, announced=announced, follow=follow, threads=threads)
 
 
 def propofol_row(name: str, r: Run, gate: Gate, since: float) -> dict[str, Any]:
@@ -187,10 +216,9 @@ def propofol_row(name: str, r: Run, gate: Gate, since: float) -> dict[str, Any]:
     return out
 
 
-def propofol(args: argparse.Namespace) -> dict[str, Any]:
+def propofol(args: argparse.Namespace, rows: Rows) -> None:
     """Held-out operations under MPC, a tuned PID and target-controlled infusion."""
     n = 100 if args.quick else (args.patients or 1000)
-    rows = []
     people = anaesthesia_cohort("propofol_eleveld2018", "test", n)
     for surgery, minutes in (("step", 20.0), ("struys2004", 60.0)):
         cases: list[tuple[str, People, Policy]] = [
@@ -200,13 +228,12 @@ def propofol(args: argparse.Namespace) -> dict[str, Any]:
             ("TCI, titrated", people, TargetControlled(titration=Titration())),
         ]
         for what, who, policy in cases:
-            if args.only and args.only not in f"{surgery} {what}":
+            if not rows.wanted(f"{surgery}, {what}"):
                 continue
             world = AnaesthesiaWorld(who, surgery=surgery, keep=True, threads=args.threads)
             name = f"{n} x {minutes:g} min, {surgery}, {what}"
             r, gate = closed(world, policy, "propofol", minutes, args.seed, name)
-            rows.append(propofol_row(name, r, gate, since=10.0))
-    return {"patients": n, "seed": args.seed, "rows": rows}
+            rows.add(propofol_row(name, r, gate, since=10.0) | {"patients": n, "seed": args.seed})
 
 
 def main() -> None:
@@ -218,11 +245,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", default="", help="rows whose name holds this text; then nothing is saved")
+    parser.add_argument("--only", default="", help="rows whose name holds this text")
     args = parser.parse_args()
-    results = {"glucose": glucose, "propofol": propofol, "usual": usual}[args.what](args)
-    if not args.quick and not args.only:
-        save(f"closed_loop_{args.what}", results)
+    {"glucose": glucose, "propofol": propofol, "usual": usual}[args.what](args, Rows(args))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ correction factor, weight, age class), its readings, what was announced and what
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,23 +16,23 @@ from ..controller.ladder import Trust
 from ..controller.problem import Goal, Move, Problem
 from ..controller.snapshot import Snapshot
 from ..models import load
-from ..pkpd.model import Model
-from ..twin.follow import Disturbed, Follow, Process, Sensor, Wander
+from ..twin.belief import Draws
+from ..twin.follow import Follow
+from ..twin.statements import follow_glucose
 from ..virtual.glucose_prior import glucose_prior
 from ..virtual.world import Observation
+from .allowance import Allowance
 from .eating import Eating
 from .following import FollowingPolicy
 
-__all__ = ["BRETON", "DEXCOM_G6", "GlucoseMPC", "GlucoseTuning", "follow_glucose"]
+__all__ = ["GlucoseMPC", "GlucoseTuning"]
 
 Prior = Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]
-# The sensor's slow error, mg/dL and min: Breton & Kovatchev 2008 is an AR(1) of 0.7 each 15 min; a Dexcom G6
-# (Vettoretti 2019) has a faster part and a drift over its days.
-BRETON = (Wander(11.0, 42.0),)
-DEXCOM_G6 = (Wander(6.0, 20.0), Wander(8.0, 2000.0))
 TRUST = Trust(oldest=20.0, discrepancy=(30.0,))  # min; mg/dL: coarse steps of the optimiser and no more
+# A factor on an input is the same as one on these individual parameters (of whichever model): so each draw of the
+# belief has a meal and a sensitivity of its own, where a plan's inputs are the same for all draws.
+SAME = {"carbs": ("f", "ag"), "sensitivity": ("kp3", "vmx", "sit", "sid", "sie")}
 PATIENCE = 20.0  # min without a sensor, then the profile's basal rate (Tandem Control-IQ)
-UNEXPLAINED = Wander(0.25, 120.0)  # mg/kg/min, min
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,75 +44,30 @@ class GlucoseTuning:
         weight, low_weight, high_weight: per (mg/dL)².
         move_weight: of ((rate - basal)/basal)² a stage.
         horizon: min: until insulin given now has spent itself, else its late lows are not seen.
+        stage: least length of a stage of the plan, min; a whole number of decisions' intervals.
         blocks: lengths in stages of the blocks of constant rate; what is left of the horizon is the last block.
         draws: of the belief, over which the plan is made.
-        bolus: largest bolus, U; at a meal at most ``trust`` times that of the usual calculator.
-        micro: between meals at most this multiple of the basal rate.
+        bolus: largest bolus, U; for a meal at most ``trust`` times the usual one (`Allowance`).
+        micro: between meals at most this multiple of the basal rate …
+        share: … or as much of the usual correction of what is above ``correct_above`` (mg/dL), over an hour.
     """
 
-    target: float = 120.0
-    low: float = 85.0
+    target: float = 115.0
+    low: float = 92.0
     high: float = 180.0
     weight: float = 1 / 50**2
     low_weight: float = 10 / 10**2
     high_weight: float = 0.3 / 10**2
     move_weight: float = 1e-3
     horizon: float = 400.0
+    stage: float = 5.0
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 6, 10)
     draws: int = 8
     bolus: float = 20.0
-    trust: float = 1.3
+    trust: float = 1.1
     micro: float = 4.0
-
-
-def follow_glucose(
-    model: Model,
-    interval: float,
-    *,
-    unexplained: Wander = UNEXPLAINED,
-    carbs: float = 0.15,
-    effects: Sequence[str] | None = None,
-    memory: float = math.inf,
-    coloured: Sequence[Wander] = DEXCOM_G6,
-) -> Follow:
-    """What is estimated of a patient: states, the effects that matter, an unexplained flux of glucose, each meal's true
-    size, the sensor's slow error.
-
-    Args:
-        model: the model that is believed in.
-        interval: min between decisions.
-        unexplained: how the flux wanders (mg/kg/min).
-        carbs: SD of log(eaten / announced).
-        effects: which of the model's; default those that move glucose most.
-        memory: min over which effects drift back to their prior.
-        coloured: the sensor's slow error (mg/dL).
-    """
-    names = model.names("states")
-    uva = "meal" in model.names("inputs")
-    if effects is None:
-        effects = ("kp3", "vmx", "kabs", "kmax", "p2u", "kmin") if uva else model.names("effects")
-    noise = {
-        "gp": Process(relative=0.003),
-        "q1": Process(relative=0.003),
-        "qgut": Process(relative=0.02),
-        "d2": Process(relative=0.02),
-    }
-    return Follow(
-        model,
-        interval,
-        "sensor",
-        Sensor(additive=2.0, coloured=coloured),
-        effects=effects,
-        memory=memory,
-        disturbed=(
-            Disturbed(("dawn",), unexplained),
-            Disturbed(("carbs",), Wander(carbs, 1e9, start=carbs), scale=True, onset=True),
-        ),
-        states={k: v for k, v in noise.items() if k in names},
-        signed=("x",) if uva else (),
-        late=30.0,
-        truth="glucose",
-    )
+    share: float = 0.6
+    correct_above: float = 140.0
 
 
 class GlucoseMPC(FollowingPolicy):
@@ -122,6 +77,7 @@ class GlucoseMPC(FollowingPolicy):
         model_id: the model it believes in.
         interval: min between decisions.
         tuning: see `GlucoseTuning`.
+        announced: whether meals are announced; where they are not, the estimator looks for them in the readings.
         prior: what the usual protocol's numbers say of the model's random effects: mean (n, effects) and covariance;
             default `virtual.glucose_prior`.
         follow: what is estimated; default `follow_glucose`.
@@ -133,27 +89,36 @@ class GlucoseMPC(FollowingPolicy):
         model_id: str = "glucose_t1d_uvapadova2008",
         interval: float = 5.0,
         tuning: GlucoseTuning | None = None,
+        announced: bool = True,
         prior: Prior | None = None,
         follow: Follow | None = None,
         threads: int = 1,
     ) -> None:
         self.tuning = t = tuning or GlucoseTuning()
         model = load(model_id)
-        stages = math.ceil(t.horizon / interval)
+        self.stage = interval * math.ceil(t.stage / interval)
+        stages = math.ceil(t.horizon / self.stage)
         problem = Problem(
             model,
-            interval,
+            self.stage,
             stages,
-            moves=[Move("sc", 0.0, t.bolus / interval, reference=0.02, weight=t.move_weight, scale=0.02)],
+            moves=[Move("sc", 0.0, t.bolus / self.stage, reference=0.02, weight=t.move_weight, scale=0.02)],
             goals=[Goal("glucose", t.target, t.weight, t.low, t.low_weight, t.high, t.high_weight)],
             draws=t.draws,
             blocks=(*t.blocks, stages - sum(t.blocks)),
+            every=interval,
         )
-        super().__init__(model, interval, follow or follow_glucose(model, interval), problem, TRUST, PATIENCE, threads)
+        follow = follow or follow_glucose(model, interval, announced=announced)
+        super().__init__(model, interval, follow, problem, TRUST, PATIENCE, threads)
         self.prior: Prior = prior or glucose_prior(model)
         self.stomach = [model.names("states").index(s) for s in ("qsto1", "qsto2") if s in model.names("states")]
-        wander = self.follow.disturbed[0].wander
-        self.fades = np.exp(-(np.arange(stages) + 0.5) * interval / wander.tau)
+        self.individual = {name: j for j, name in enumerate(model.individual_units)}
+        ahead = (np.arange(stages) + 0.5) * self.stage
+        # what disturbs an input: its inputs, its row of the belief, whether it is a factor, how it fades in the plan
+        self.disturbed = [
+            (d.inputs, self.row["disturbed " + "+".join(d.inputs)], d.scale, np.exp(-ahead / d.wander.tau))
+            for d in self.follow.disturbed
+        ]
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n patients: ``basal`` U/h, ``carb_ratio`` g/U, ``correction`` mg/dL per U, weight, group."""
@@ -161,39 +126,50 @@ class GlucoseMPC(FollowingPolicy):
         self.begin(known, n, mean, covariance)
         self.eating = Eating(n)
         self.basal = np.asarray(known["basal"], dtype=float) / 60.0
+        self.allowance = Allowance(self.basal, known["carb_ratio"], known["correction"], self.tuning.trust)
 
     def act(self, seen: Observation) -> np.ndarray:
         """(n, 2): basal rate U/h, bolus U."""
         given = seen.delivered[:, 0] / 60.0 + seen.delivered[:, 1] / self.interval
+        if self.past is not None:
+            self.allowance.pass_by(self.interval, given)
         belief = self.observe(seen, {"sc": given})
         announced = np.nan_to_num(seen.announced)
         self.eating.announce(announced, belief.states[:, self.stomach].sum(axis=1) / 1000.0)
-        snapshot = self._snapshot(announced)
+        self.allowance.announce(announced)
+        snapshot = self._snapshot(announced > 0)
         assert snapshot.high is not None
         bolus = announced / self.known["carb_ratio"]
-        rate = self.decide(snapshot, self.basal + bolus / self.interval, self.basal, snapshot.high[:, 0, 0])
-        carbs, meal = self.eating.pass_by(self.interval)
-        self.hold(carbs=carbs, meal=meal)
-        steady = np.minimum(rate, self.tuning.micro * self.basal)
+        rate = self.decide(snapshot, self.basal + bolus / self.stage, self.basal, snapshot.high[:, 0, 0])
+        carbs, size = self.eating.pass_by(self.interval)
+        self.hold(carbs=carbs, meal=size)
+        # what a meal's stage holds is given at once, what runs for longer goes on at the next decision
+        meal = (announced > 0) | (rate > snapshot.high[:, 1, 0] * (1 + 1e-9))
+        steady = np.minimum(rate, np.where(meal, 1.0, self.tuning.micro) * self.basal)
+        bolus = (rate - steady) * np.where(meal, self.stage, self.interval)
         # what the pump is still to deliver of the last bolus is not asked for again
-        bolus = np.maximum((rate - steady) * self.interval - seen.pending[:, 1], 0.0)
+        bolus = np.maximum(bolus - seen.pending[:, 1], 0.0)
         return np.stack([steady * 60.0, bolus], axis=1)
 
-    def _snapshot(self, announced: np.ndarray) -> Snapshot:
+    def _snapshot(self, fresh: np.ndarray) -> Snapshot:
         t, b, stages = self.tuning, self.belief, self.problem.stages
-        carbs, meal = self.eating.ahead(self.interval, stages)
-        inputs = {
-            "carbs": carbs * np.exp(b.mean[:, self.row["disturbed carbs"]])[:, None],
-            "dawn": b.mean[:, self.row["disturbed dawn"]][:, None] * self.fades,
-            "meal": meal,
-        }
-        high = np.repeat((t.micro * self.basal)[:, None], stages, axis=1)
-        usual = announced / self.known["carb_ratio"] + np.maximum(b.truth - t.target, 0.0) / self.known["correction"]
-        bolus = np.minimum(t.bolus, t.trust * usual) / self.interval + self.basal
-        high[:, 0] = np.where(announced > 0, np.maximum(high[:, 0], bolus), high[:, 0])
+        carbs, meal = self.eating.ahead(self.stage, stages)
+        inputs = {i.name: np.full((self.n, stages), i.typical) for i in self.model.inputs}
+        inputs["carbs"] = carbs
+        if "meal" in inputs:
+            inputs["meal"] = meal
+        for names, row, factor, fades in self.disturbed:
+            off = b.mean[:, row][:, None] * fades
+            for name in names:
+                inputs[name] = inputs[name] * np.exp(off) if factor else inputs[name] + off
+        between = t.share / 60.0 * self.allowance.between(b.truth, t.correct_above)
+        most = np.maximum(t.micro * self.basal, self.basal + between)
+        high = np.repeat(most[:, None], stages, axis=1)
+        bolus = np.minimum(t.bolus, self.allowance.meal(b.truth, t.target, fresh))
+        high[:, 0] = np.maximum(most, self.basal + bolus / self.stage)
         if t.draws > 1:
             draws = self.follower.draws(t.draws)
-            states, parameters = draws.states, draws.parameters
+            states, parameters = draws.states, self._own(draws)
         else:
             states, parameters = b.states[:, None], b.parameters[:, None]
         basal = self.basal[:, None]
@@ -206,3 +182,19 @@ class GlucoseMPC(FollowingPolicy):
             reference=basal,
             scale=basal,
         )
+
+    def _own(self, draws: Draws) -> np.ndarray:
+        """(n, D, individual parameters): each draw's with its own meal and sensitivity."""
+        parameters = draws.parameters.copy()
+        # of a meal that is under way, what stands in the stomach already differs from draw to draw
+        waiting = self.eating.left / np.maximum(self.eating.left + self.eating.eaten, 1e-9)
+        for j, (names, row, factor, _) in enumerate(self.disturbed):
+            same = SAME.get(names[0], ())
+            if not factor or not same:
+                continue
+            off = draws.disturbance[:, :, j] - self.belief.mean[:, row][:, None]
+            share = waiting[:, None] if names[0] == "carbs" else 1.0
+            for name in same:
+                if name in self.individual:
+                    parameters[:, :, self.individual[name]] *= np.exp(off * share)
+        return parameters

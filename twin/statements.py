@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from ..pkpd.model import Model
 from .follow import Disturbed, Follow, Process, Sensor, Wander, Watch
 
-__all__ = ["follow_glucose", "follow_propofol"]
+__all__ = ["BRETON", "DEXCOM_G6", "follow_glucose", "follow_propofol"]
+
+# Continuous glucose monitors, mg/dL and min. A Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to
+# its two of order 2, with a slow part (calibration).
+DEXCOM_G6 = Sensor(additive=1.0, coloured=(Wander(9.0, 12.5, order=2), Wander(4.0, 1440.0)), low=40.0, high=400.0)
+# Breton & Kovatchev 2008 as the usual benchmark has it: an AR(1) of 0.7 each 15 min joined by splines, and so smooth.
+BRETON = Sensor(additive=0.7, coloured=Wander(11.2, 14.0, order=2), low=39.0, high=600.0)
 
 
 def follow_glucose(
@@ -20,6 +26,7 @@ def follow_glucose(
     interval: float = 5.0,
     *,
     announced: bool = True,
+    sensor: Sensor = DEXCOM_G6,
     effects: Sequence[str] | None = None,
     late: float = 15.0,
 ) -> Follow:
@@ -27,13 +34,13 @@ def follow_glucose(
 
     Estimated beside the states: the patient's effects; a flux of glucose that nobody announced (input ``dawn``,
     mg/kg/min); the true size of each announced meal (a factor on ``carbs``, anew with each meal); how sensitive to
-    insulin the patient is at this time of this day (a factor on ``sensitivity``); the monitor's error, a smooth part
-    that forgets in a quarter of an hour and a slow one (calibration).
+    insulin the patient is at this time of this day (a factor on ``sensitivity``); the monitor's error.
 
     Args:
         model: inputs ``carbs``, ``dawn`` and ``sensitivity``, outputs ``sensor`` and ``glucose``.
         interval: min between samples.
         announced: whether meals are announced; else the unexplained flux is as large as a meal's.
+        sensor: the monitor's error.
         effects: to estimate, default all.
         late: how late a reading may come, min.
     """
@@ -43,16 +50,15 @@ def follow_glucose(
         model,
         interval,
         "sensor",
-        # a Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to its two of order 2
-        Sensor(additive=1.0, coloured=(Wander(9.0, 12.5, order=2), Wander(4.0, 1440.0)), low=40.5, high=399.5),
+        sensor,
         truth="glucose",
         effects=effects,
         memory=2500.0,
-        states={plasma: Process(relative=0.002), gut: Process(relative=0.06)},
+        states={plasma: Process(relative=0.012), gut: Process(relative=0.06)},
         disturbed=(
-            Disturbed(("dawn",), Wander(0.5, 100.0) if announced else Wander(3.5, 70.0)),
-            Disturbed(("carbs", "meal") if "meal" in inputs else ("carbs",), Wander(0.3, 1e6), scale=True, onset=True),
-            Disturbed(("sensitivity",), Wander(0.25, 300.0), scale=True),
+            Disturbed(("dawn",), Wander(0.8, 100.0) if announced else Wander(3.5, 70.0)),
+            Disturbed(("carbs", "meal") if "meal" in inputs else ("carbs",), Wander(0.2, 1e6), scale=True, onset=True),
+            Disturbed(("sensitivity",), Wander(0.15, 300.0), scale=True),
         ),
         signed=("x",) if "x" in states else (),
         late=late,

@@ -24,6 +24,7 @@ class DosingEnv(gymnasium.Env):
     """
 
     kind: type[DosingVectorEnv]
+    metadata: dict[str, Any] = DosingVectorEnv.metadata
 
     def __init__(self, **how: Any) -> None:
         self.vector = vector = self.kind(1, autoreset_mode=AutoresetMode.DISABLED, **how)
@@ -67,8 +68,9 @@ class DosingEnv(gymnasium.Env):
         return dict(self.vector.privileged())
 
     def render(self) -> Any:
-        """What the vector environment renders of its one lane."""
-        return self.vector.render()
+        """What the vector environment renders of its one lane; see there."""
+        drawn = self.vector.render()
+        return None if drawn is None else drawn[0]
 
     def close(self) -> None:
         """Close the vector environment."""

@@ -56,6 +56,7 @@ from gymnasium.vector.utils import batch_space
 
 from ..pkpd.errors import DoseloopError
 from ..virtual.world import Observation
+from .film import RENDER_MODES, Film
 from .spaces import Actions, Feature, Lever, Scale
 
 __all__ = ["DosingVectorEnv"]
@@ -72,7 +73,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         stack: how many past values of the stacked features stand in an observation beside the newest (0: none).
         autoreset_mode: `AutoresetMode` or its value: "NextStep", "SameStep", or "Disabled" (then ``reset`` with a
             ``reset_mask`` begins episodes anew).
-        render_mode: None (pictures are made by wrappers of other environments).
+        render_mode: "rgb_array" or "ansi": then the course of each episode is kept for `render`.
 
     Attributes:
         seed, episode: (n,) int64: what the lanes' random numbers come from.
@@ -83,7 +84,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         DoseloopError: listing what does not fit.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 12}  # noqa: RUF012
     name = "dosing"
     rewards: tuple[str, ...] = ()
     costs: tuple[str, ...] = ()
@@ -129,6 +130,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         self.seed, self.episode = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.elapsed, self._done = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
         self._fresh, self._begun = np.zeros(n, dtype=bool), False
+        self._film = None if render_mode is None else Film(self)
 
     # what a subclass writes
     # ----------------------
@@ -197,6 +199,8 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         self.episode[further] += 1
         self._begin(mask)
         self._begun = True
+        if self._film is not None:
+            self._film.begin(mask)
         return self._observe(), self._notes()
 
     def _seeds(self, seed: Any, bad: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -263,6 +267,10 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         info["cost/end"] = self.worst_cost * left
         info["cost"] = parts[split:].sum(axis=0) + info["cost/end"]
         info |= self._notes()
+        if self._film is not None:
+            self._film.take(reward, info["cost"])
+            if again:
+                self._film.begin(over)
         observations, done = self._observe(), terminated | truncated
         if self.autoreset is AutoresetMode.SAME_STEP and done.any():
             info = self._restart(done, observations, info)
@@ -281,6 +289,8 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
             final[key], final[f"_{key}"] = value.copy(), done.copy()
         self.episode[done] += 1
         self._begin(done)
+        if self._film is not None:
+            self._film.begin(done)
         return info | {"final_obs": last, "_final_obs": done.copy(), "final_info": final, "_final_info": done.copy()}
 
     def _begin(self, lanes: np.ndarray) -> None:
@@ -298,6 +308,10 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
             self._fresh[:] = False
             values = np.concatenate([values, self._past.reshape(self.num_envs, -1)], axis=1)
         return self.scale.observe(values)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Each lane's episode until now: pictures (height, width, 3), or texts; None without a render mode."""
+        return None if self._film is None or self.render_mode is None else self._film.draw(self.render_mode)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing is open."""

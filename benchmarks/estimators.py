@@ -14,6 +14,7 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from common import RESULTS, save
@@ -21,9 +22,8 @@ from doseloop.models import load
 from doseloop.twin.follow import Follow, Process
 from doseloop.twin.follower import Follower
 from doseloop.twin.horizon_casadi import CasadiWindow
-from doseloop.twin.known import conditioned
 from doseloop.twin.statements import follow_glucose, follow_propofol
-from doseloop.virtual.glucose_cohort import glucose_cohort
+from doseloop.virtual.glucose_prior import glucose_prior
 from followed import Recorded, glucose_patients, propofol_patients, record_glucose, record_propofol
 
 __all__ = ["Scores", "known_of", "run"]
@@ -31,27 +31,10 @@ __all__ = ["Scores", "known_of", "run"]
 Z = 1.6448536269514722
 
 
-def known_of(model_id: str, recorded: Recorded, draws: int = 1500, error: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Prior of each patient's effects in a model, given basal rate, carbohydrate ratio and correction factor.
-
-    By the cohort of that model in the train split, group by group; each is taken times or over the weight.
-    """
-    model, people = load(model_id), recorded.people
-    k, n, E = people.known, len(people), len(model.effects)
-    mean, covariance = np.zeros((n, E)), np.zeros((n, E, E))
-    cohort = glucose_cohort(model_id, "train", draws)
-
-    def features(known, who):
-        w = known["weight"][who]
-        rows = (known["basal"][who] / w, known["carb_ratio"][who] * w, known["correction"][who] * w)
-        return np.log(np.column_stack(rows))
-
-    for group in range(3):
-        who, of = k["group"] == group, cohort.known["group"] == group
-        if who.any():
-            known = features(k, who)
-            mean[who], covariance[who] = conditioned(cohort.eta[of], features(cohort.known, of), known, error)
-    return mean, covariance
+def known_of(model_id: str, recorded: Recorded) -> tuple[np.ndarray, np.ndarray]:
+    """Prior of each patient's effects in a model, as the controller has it: from basal rate and ratios."""
+    mean, covariance = glucose_prior(model_id)(recorded.people.known)
+    return mean, np.repeat(covariance[None], len(mean), axis=0)
 
 
 @dataclass
@@ -174,8 +157,11 @@ SHORT = {HOVORKA: "Hovorka", UVA: "S2008", ELEVELD: "Eleveld", SCHNIDER: "Schnid
 METHODS = {"ukf": {}, "particle": {"particles": 512}, "horizon": {"window": 24, "iterations": 2}}
 
 
-def compare(names, statement, data, prior, ahead, every, skip, patients, slow) -> list[Scores]:
-    """Every model as the estimator's and as the patient's; all patients by the filter, the first ``slow`` by all."""
+def compare(names, statement, data, prior, ahead, every, skip, patients, slow, keep) -> None:
+    """Every model as the estimator's and as the patient's; all patients by the filter, the first ``slow`` by all.
+
+    ``keep`` is called with all scores so far after each run.
+    """
     out = []
     for mine in names:
         for theirs in names:
@@ -187,7 +173,7 @@ def compare(names, statement, data, prior, ahead, every, skip, patients, slow) -
                 name = f"{label}, {method}, {n}"
                 out.append(run(name, f, d, ahead, every, skip, known, n, method, **options))
                 print(out[-1].line(), flush=True)
-    return out
+                keep(out)
 
 
 def alone(model_id: str, statement) -> dict[str, float]:
@@ -247,30 +233,35 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--only", nargs="*", default=["glucose", "propofol", "unannounced", "time"])
     a = parser.parse_args()
-    path = RESULTS / "estimators.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def keep(what: str, found: Any) -> None:
+        path = RESULTS / "estimators.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        results.pop("machine", None)
+        save("estimators", results | {what: found})
+
     for what in a.only:
         if what == "time":
             rows = {m: alone(m, follow_glucose) for m in (HOVORKA, UVA)}
             rows |= {m: alone(m, follow_propofol) for m in (ELEVELD, SCHNIDER)}
-            results["time"] = rows | {"casadi_window": casadi_window()}
-            print(json.dumps(results["time"], indent=1))
+            rows |= {"casadi_window": casadi_window()}
+            keep("time", rows)
+            print(json.dumps(rows, indent=1))
             continue
+
+        def runs(found: list[Scores], what: str = what) -> None:
+            keep(what, {"split": a.split, "runs": [dataclasses.asdict(s) for s in found]})
+
         if what == "propofol":
             data = {m: record_propofol(propofol_patients(m, a.patients, a.split)) for m in (ELEVELD, SCHNIDER)}
-            found = compare((ELEVELD, SCHNIDER), follow_propofol, data, None, (12, 36), 36, 24, a.patients, a.slow)
+            compare((ELEVELD, SCHNIDER), follow_propofol, data, None, (12, 36), 36, 24, a.patients, a.slow, runs)
         else:
             meals = "counted" if what == "glucose" else "unannounced"
             people = {m: glucose_patients(m, a.patients, a.split) for m in (HOVORKA, UVA)}
             data = {m: record_glucose(p, meals=meals) for m, p in people.items()}
             statement = lambda m: follow_glucose(m, announced=what == "glucose")  # noqa: B023, E731
             slow = a.slow if what == "glucose" else 0
-            found = compare((HOVORKA, UVA), statement, data, known_of, (6, 12), 12, 24, a.patients, slow)
-        results[what] = {"split": a.split, "runs": [dataclasses.asdict(s) for s in found]}
-        results.pop("machine", None)
-        save("estimators", results)
-    results.pop("machine", None)
-    save("estimators", results)
+            compare((HOVORKA, UVA), statement, data, known_of, (6, 12), 12, 24, a.patients, slow, runs)
 
 
 if __name__ == "__main__":

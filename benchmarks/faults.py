@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +84,34 @@ class Failing:
     def outcomes(self) -> np.ndarray | None:
         return self.policy.outcomes
 
+    def sentence(self, patient: int) -> str:
+        return self.policy.sentence(patient)
+
+
+class Told:
+    """Counts what a policy says of each decision that was no plan of its own; silence is counted too."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy, self.name, self.oracle = policy, policy.name, False
+        self.sentences: Counter[str] = Counter()
+        self.silent = 0
+
+    def reset(self, known: Any, n: int) -> None:
+        self.policy.reset(known, n)
+
+    def act(self, seen: Any) -> np.ndarray:
+        asked = self.policy.act(seen)
+        for i in np.flatnonzero(self.policy.outcomes != int(LoopOutcome.PLANNED)).tolist():
+            sentence = self.policy.sentence(i)
+            self.sentences[sentence] += 1
+            early = self.policy.outcomes[i] <= int(LoopOutcome.LIMITED)
+            self.silent += not (sentence if early else "Because" in sentence)
+        return asked
+
+    @property
+    def outcomes(self) -> np.ndarray | None:
+        return self.policy.outcomes
+
 
 def spells(kind: str, length: float, size: float, n: int, minutes: float, seed: int) -> list[Fault]:
     """One spell after another for each patient, at random times, a third of the time under it."""
@@ -128,7 +157,7 @@ def spread(people: People) -> People:
     return replace(people, parameters=parameters, eta=2 * people.eta)
 
 
-def row(name: str, r: Run, gate: Gate, therapy: str) -> dict[str, Any]:
+def row(name: str, r: Run, gate: Gate, told: Told, therapy: str) -> dict[str, Any]:
     """What happened in one scenario."""
     hours = r.truth.shape[1] * r.tick * len(r) / 60
     outcomes = {LoopOutcome(k).name: int((r.outcomes == k).sum()) for k in np.unique(r.outcomes)}
@@ -139,6 +168,8 @@ def row(name: str, r: Run, gate: Gate, therapy: str) -> dict[str, Any]:
         "outside limits": outside(r, therapy),
         "not finite": int((~np.isfinite(r.allowed)).sum()),
         "outcomes": outcomes,
+        "fall-backs without a sentence": told.silent,
+        "sentences": dict(told.sentences.most_common()),
         "guard": reasons,
         "ended": int(np.count_nonzero(r.endings)),
     }
@@ -196,10 +227,14 @@ def main() -> None:
         gate = Gate(load_loop(args.therapy), world.interval)
         if sys.stderr.isatty():
             print(f"{name} …", end="\r", file=sys.stderr)
-        r = run(world, policy, gate, minutes, seed=args.seed)
-        rows.append(row(name, r, gate, args.therapy))
-    print(f"{sum(r['hours'] for r in rows):.0f} hours, {sum(r['outside limits'] for r in rows)} actions outside limits")
-    save(f"faults_{args.therapy}", {"seed": args.seed, "rows": rows})
+        told = Told(policy)
+        r = run(world, told, gate, minutes, seed=args.seed)
+        rows.append(row(name, r, gate, told, args.therapy))
+        save(f"faults_{args.therapy}", {"seed": args.seed, "rows": rows})  # a run that is stopped keeps its rows
+    print(
+        f"{sum(r['hours'] for r in rows):.0f} hours, {sum(r['outside limits'] for r in rows)} actions outside limits, "
+        f"{sum(r['fall-backs without a sentence'] for r in rows)} fall-backs without a sentence"
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def loop(args: argparse.Namespace) -> int:
     runs: dict[str, Run] = {}
     counts: dict[str, dict[str, int]] = {}
     for name in names:
-        policy = scene.policy(name, settings["believes"] if name == settings["controller"] else None, args.threads)
+        believes = settings["believes"] if name == settings["controller"] else None
+        policy = scene.policy(name, believes, args.threads, settings["surroundings"])
         gate = scene.gate()
         world = scene.world(people, settings["surroundings"], args.threads)
         with _Line(policy.name, t.unit, args.patients) as line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Scene:
         world: ``world(people, surroundings, threads) -> LoopWorld``.
         policies: by name, the usual controller first, the usual protocol second.
         scores: ``scores(run) -> name to (n,)``, and ``shown``: names and how they are printed.
+        within: by surroundings, policies that take the place of those of the same name there.
     """
 
     therapy: LoopTherapy
@@ -54,18 +55,20 @@ class Scene:
     policies: Mapping[str, Callable[[LoopTherapy, str, int], Policy]]
     scores: Callable[[Run], Mapping[str, np.ndarray]]
     shown: Mapping[str, str]
+    within: Mapping[str, Mapping[str, Callable[[LoopTherapy, str, int], Policy]]] = field(default_factory=dict)
 
     def gate(self) -> Gate:
         """The guard of this therapy."""
         return Gate(self.therapy)
 
-    def policy(self, name: str, model_id: str | None = None, threads: int = 1) -> Policy:
+    def policy(self, name: str, model_id: str | None = None, threads: int = 1, surroundings: str = "") -> Policy:
         """A policy by name.
 
         Args:
             name: one of ``policies``.
             model_id: the model a controller believes in (default the therapy's first).
             threads: for its computations.
+            surroundings: in which it will act, where that is known.
 
         Raises:
             DoseloopError: no such policy or model.
@@ -77,7 +80,8 @@ class Scene:
             bad.append(f"no controller believes in '{model_id}'; there are {', '.join(self.therapy.model_ids)}")
         if bad:
             raise DoseloopError(bad)
-        return self.policies[name](self.therapy, model_id or self.therapy.model_ids[0], threads)
+        make = self.within.get(surroundings, {}).get(name, self.policies[name])
+        return make(self.therapy, model_id or self.therapy.model_ids[0], threads)
 
 
 def _glucose() -> Scene:
@@ -105,6 +109,11 @@ def _glucose() -> Scene:
             "cv": "coefficient of variation, %",
             "lbgi": "low blood glucose index",
             "hbgi": "high blood glucose index",
+        },
+        {
+            "unannounced": {
+                "mpc": lambda t, model, threads: GlucoseMPC(model, t.interval, announced=False, threads=threads)
+            }
         },
     )
 

@@ -152,6 +152,9 @@ def test_meals_that_nobody_announced_are_looked_for(name):
     flux = [next(d.wander for d in f.disturbed if d.inputs == ("dawn",)) for f in (told, untold)]
     assert flux[1].sd > 3 * flux[0].sd
     assert GlucoseMPC(name, announced=False).follow.disturbed == untold.disturbed
+    scene = SCENES["glucose"]()
+    assert scene.policy("mpc", name, surroundings="unannounced").follow.disturbed == untold.disturbed
+    assert scene.policy("mpc", name, surroundings="counted").follow.disturbed == told.disturbed
     beliefs = []
     for f in (told, untold):
         follower = Follower(f, {"weight": 75.0, "group": 0.0}, count=1)

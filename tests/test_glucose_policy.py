@@ -18,6 +18,7 @@ from doseloop.twin.belief import Fate
 from doseloop.twin.follower import Follower
 from doseloop.twin.statements import BRETON, DEXCOM_G6, follow_glucose
 from doseloop.virtual.meals import Meals
+from doseloop.virtual.sensors import CGM
 
 MODELS = ("glucose_t1d_hovorka2004", "glucose_t1d_uvapadova2008")
 
@@ -115,7 +116,9 @@ def test_a_factor_on_an_input_is_one_on_these_parameters(name, which):
         more = x.copy()
         more[states.index("qgut")] *= 1.4
         plasma = states.index("gp")
-        assert rhs(model, 0.0, x, changed, u, sc)[plasma] == pytest.approx(rhs(model, 0.0, more, p, u, sc)[plasma])
+        now, same = rhs(model, 0.0, x, changed, u, sc), rhs(model, 0.0, x, p, u, sc)
+        assert now[plasma] == pytest.approx(rhs(model, 0.0, more, p, u, sc)[plasma])
+        assert np.delete(now, plasma) == pytest.approx(np.delete(same, plasma))
     else:
         by_input = rhs(model, 0.0, x, p, u | {which: u[which] * 1.4}, sc)
         assert rhs(model, 0.0, x, changed, u, sc) == pytest.approx(by_input)
@@ -168,14 +171,19 @@ def test_meals_that_nobody_announced_are_looked_for(name):
     assert beliefs[1] > 2 * beliefs[0] > 0
 
 
-@pytest.mark.parametrize("sensor", [DEXCOM_G6, BRETON])
-def test_a_reading_at_the_edge_of_the_sensors_range_is_used(sensor):
+@pytest.mark.parametrize(("sensor", "name"), [(DEXCOM_G6, "dexcom_g6"), (BRETON, "simglucose")])
+def test_a_reading_at_the_edge_of_the_sensors_range_is_used(sensor, name):
+    shown = CGM.named(name)
     f = follow_glucose(load(MODELS[0]), sensor=sensor)
     follower = Follower(f, {"weight": 75.0, "group": 0.0}, count=1)
     u = np.zeros(len(f.signals))
     u[f.signals.index("sensitivity")] = 1.0
     u[f.signals.index("sc")] = follower.belief().parameters[0, list(f.model.individual_units).index("basal")] / 60
-    for reading in (100, 85, 70, 60, 50, *[sensor.low] * 6):
+    for reading in (100, 85, 70, 60, 50, *[shown.low] * 6):
         belief = follower.step(u, float(reading))
     assert belief.fate[0] == Fate.USED
     assert belief.truth[0] < 70
+    follower = Follower(f, {"weight": 75.0, "group": 0.0}, count=1)
+    for reading in (150, 200, 250, 300, 350, shown.high):
+        belief = follower.step(u, float(reading))
+    assert belief.fate[0] in (Fate.USED, Fate.GATED, Fate.WIDENED)

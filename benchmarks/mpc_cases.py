@@ -49,11 +49,11 @@ def advance(model: Model, x: np.ndarray, p: np.ndarray, u: np.ndarray, interval:
     """States (n, states) after an interval under inputs u (n, inputs and routes), by the model's own step."""
     how = march_of(model, interval)
     X, P, U = pack(x), pack(p), pack(u)
-    s, spare, k = np.zeros((2, 8)), np.zeros(X.shape[1:]), np.zeros((max(1, how.rows_k), 8))
+    s, k = np.zeros((2, 8)), np.zeros((how.rows_k, 8))
     for block in range(len(X)):
-        at = [a.ctypes.data for a in (s, X[block], spare, P[block], U[block], k)]
-        prepare(how.propagator, at[0], at[3], at[5], how.h)
-        march(how.kernel, at[0], at[1], at[2], at[3], at[4], at[5], X.shape[1], 0.0, how.h, how.steps)
+        at = [a.ctypes.data for a in (s, X[block], P[block], U[block], k)]
+        prepare(how.propagator, at[0], at[2], at[4], how.h)
+        march(how.kernel, *at, 0.0, how.h)
     return unpack(X, len(x))
 
 

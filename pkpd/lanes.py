@@ -19,10 +19,18 @@ from .vmath import WORDS, Emit, definition
 LANES = 8
 ARGUMENTS = ("scalars", "x", "p", "u", "k")
 
-__all__ = ["ARGUMENTS", "LANES", "Graph", "Instruction", "propagator_ir", "straight_ir"]
-
-CONTRACT = "contract "
-
+__all__ = [
+    "ARGUMENTS",
+    "LANES",
+    "Graph",
+    "Instruction",
+    "emit_graph",
+    "emit_steps",
+    "fused",
+    "kernel_text",
+    "propagator_ir",
+    "straight_ir",
+]
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
@@ -51,15 +59,23 @@ def _emit_word(e: Emit, word: str, a: list[str], words: set[str]) -> str:
     one, zero = e.const(1.0), e.const(0.0)
     truth = lambda c: e.select(c, one, zero)  # noqa: E731
     if word in ("add", "sub", "mul"):
-        return e.op(f"f{word} {CONTRACT}{e.V} {a[0]}, {a[1]}")
+        return e.op(f"f{word} {e.V} {a[0]}, {a[1]}")
+    if word == "fma":
+        return e.fma(*a)
+    if word == "fms":
+        return e.fma(a[0], a[1], e.neg(a[2]))
+    if word == "fnma":
+        return e.fma(e.neg(a[0]), a[1], a[2])
+    if word == "where":
+        return e.select(e.cmp("une", a[0], zero), a[1], a[2])
     if word == "div":
         return e.div(a[0], a[1])
     if word == "neg":
         return e.neg(a[0])
     if word == "sq":
-        return e.mul(a[0], a[0], CONTRACT)
+        return e.mul(a[0], a[0])
     if word == "twice":
-        return e.add(a[0], a[0], CONTRACT)
+        return e.add(a[0], a[0])
     if word == "inv":
         return e.div(one, a[0])
     if word == "copy":
@@ -72,6 +88,10 @@ def _emit_word(e: Emit, word: str, a: list[str], words: set[str]) -> str:
         return e.op(f"call {e.V} @doseloop_{word}({arguments})")
     if word in ("max", "min"):
         how = "ogt" if word == "max" else "olt"
+        if a[1].startswith("<") and a[0] != a[1]:  # a number, which is no NaN: a NaN in a loses and is chosen
+            a = [a[1], a[0]]
+        if a[0].startswith("<"):
+            return e.select(e.cmp(how, a[0], a[1]), a[0], a[1])
         # a NaN in b loses the comparison and is chosen; a NaN in a is put back
         return e.select(e.cmp("uno", a[0], a[0]), a[0], e.select(e.cmp(how, a[0], a[1]), a[0], a[1]))
     if word in ("lt", "le", "eq", "ne"):
@@ -90,12 +110,87 @@ def _emit_word(e: Emit, word: str, a: list[str], words: set[str]) -> str:
     raise NotImplementedError(f"no lane form for the word '{word}'")
 
 
-def emit_graph(
-    e: Emit, graph: Graph, load: Callable[[int, int], str], store: Callable[[int, str], None], words: set[str]
+def _single(steps: Sequence[Instruction]) -> list[Instruction]:
+    """The same steps, every value under a number of its own (a traced graph uses its places again)."""
+    now: dict[int, int] = {}
+    out = []
+    for n, i in enumerate(steps):
+        args = i.args if i.word == "input" else tuple(now[a] for a in i.args)
+        if i.word == "output":
+            out.append(Instruction(i.word, i.into, args))
+        else:
+            now[i.into] = n
+            out.append(Instruction(i.word, n, args, i.value))
+    return out
+
+
+def _reciprocals(steps: Sequence[Instruction]) -> list[Instruction]:
+    """Division by one value more than once becomes one reciprocal and products: a division costs as much as 16 sums."""
+    times: dict[int, int] = {}
+    for i in steps:
+        if i.word == "div":
+            times[i.args[1]] = times.get(i.args[1], 0) + 1
+    numbers = {i.into: i.value for i in steps if i.word == "const"}
+    known: dict[int, int] = {}
+    out = []
+    for i in steps:
+        if i.word == "div" and times[i.args[1]] > 1 and numbers.get(i.args[0]) != 1.0:
+            top, bottom = i.args
+            if bottom not in known:
+                known[bottom] = len(steps) + bottom
+                out.append(Instruction("inv", known[bottom], (bottom,)))
+            i = Instruction("mul", i.into, (top, known[bottom]))
+        out.append(i)
+    return out
+
+
+def _joined(i: Instruction, made: dict[int, Instruction], once: set[int]) -> tuple[Instruction, tuple[int, ...]]:
+    """A sum or difference joined with what is used in it alone: a product, or both branches of a ``where``."""
+    a, b = i.args
+    ways = [made[v] if v in once else None for v in (a, b)]
+    if i.word == "add" and all(w is not None and w.word == "if" for w in ways):
+        for yes, no in ((ways[0], ways[1]), (ways[1], ways[0])):
+            other = made[no.args[0]]  # type: ignore[union-attr]
+            if other.word == "not" and other.args == yes.args[:1]:  # type: ignore[union-attr]
+                return Instruction("where", i.into, (*yes.args, no.args[1])), (a, b)  # type: ignore[union-attr]
+    for way, v, other, word in zip(ways, (a, b), (b, a), ("fms", "fnma") if i.word == "sub" else ("fma", "fma")):
+        if way is not None and way.word in ("mul", "sq"):
+            return Instruction(word, i.into, (way.args[0], way.args[-1], other)), (v,)
+    return i, ()
+
+
+def fused(graph: Graph) -> list[Instruction]:
+    """The graph's steps with products that are used once, in a sum or difference, fused into it (rounded once).
+
+    It is decided here and not by the compiler, which could decide otherwise in another width or on another processor.
+    Values have numbers of their own. ``fma`` is a·b + c, ``fms`` a·b − c, ``fnma`` c − a·b; ``where`` (condition, a, b).
+    """
+    steps = _reciprocals(_single(graph.instructions))
+    uses: dict[int, int] = {}
+    for i in steps:
+        for a in () if i.word == "input" else i.args:
+            uses[a] = uses.get(a, 0) + 1
+    made = {i.into: i for i in steps if i.word != "output"}
+    once = {v for v in made if uses.get(v) == 1}
+    gone, out = set[int](), []
+    for i in steps:
+        if i.word in ("add", "sub"):
+            i, taken = _joined(i, made, once)
+            gone.update(taken)
+        out.append(i)
+    return [i for i in out if i.word == "output" or i.into not in gone]
+
+
+def emit_steps(
+    e: Emit,
+    steps: Sequence[Instruction],
+    values: dict[int, str],
+    load: Callable[[int, int], str],
+    store: Callable[[int, str], None],
+    words: set[str],
 ) -> None:
-    """Write the graph's straight-line code; ``load(argument, row)`` and ``store(row, value)`` meet the world."""
-    values: dict[int, str] = {}
-    for i in graph.instructions:
+    """Write straight-line code of fused steps; ``values`` holds what has been computed, and what is."""
+    for i in steps:
         if i.word == "input":
             values[i.into] = load(i.args[0], i.args[1])
         elif i.word == "const":
@@ -104,6 +199,13 @@ def emit_graph(
             store(i.into, values[i.args[0]])
         else:
             values[i.into] = _emit_word(e, i.word, [values[a] for a in i.args], words)
+
+
+def emit_graph(
+    e: Emit, graph: Graph, load: Callable[[int, int], str], store: Callable[[int, str], None], words: set[str]
+) -> None:
+    """Write the graph's straight-line code; ``load(argument, row)`` and ``store(row, value)`` meet the world."""
+    emit_steps(e, fused(graph), {}, load, store, words)
 
 
 def _load(e: Emit, pointer: str, row: int) -> str:
@@ -116,19 +218,21 @@ def _store(e: Emit, pointer: str, row: int, value: str) -> None:
     e.lines.append(f"  store {e.V} {value}, ptr {at}, align 8")
 
 
-def _module(e: Emit, words: set[str], title: str) -> str:
+def kernel_text(e: Emit, words: set[str], title: str, in_place: bool = False) -> str:
+    """The whole module of a kernel; ``in_place``: ``x`` and ``out`` may be the same memory."""
     helpers = []
     for word in sorted(words):
         text, intrinsics = definition(word, e.w)
         helpers.append(text)
         e.intrinsics |= intrinsics
-    arguments = ", ".join([*(f"ptr noalias readonly %{n}" for n in ARGUMENTS), "ptr noalias %out"])
+    own = lambda n: "ptr" if in_place and n in ("x", "out") else "ptr noalias"  # noqa: E731
+    arguments = ", ".join([*(f"{own(n)} readonly %{n}" for n in ARGUMENTS), f"{own('out')} %out"])
     return "\n".join(
         [
             f"; {title}",
             *sorted(e.intrinsics),
             *helpers,
-            f"define void @KERNEL({arguments}) nounwind {{",
+            f"define void @KERNEL({arguments}) nounwind alignstack(64) {{",
             "entry:",
             *e.lines,
             "  ret void",
@@ -148,7 +252,7 @@ def straight_ir(graph: Graph, lanes: int = LANES) -> str:
         lambda row, value: _store(e, "%out", row, value),
         words,
     )
-    return _module(e, words, graph.name)
+    return kernel_text(e, words, graph.name)
 
 
 def propagator_ir(start: Graph, square: Graph, threshold: float, lanes: int = LANES) -> str:
@@ -203,7 +307,7 @@ def propagator_ir(start: Graph, square: Graph, threshold: float, lanes: int = LA
     e.lines += [f"  %next = add i64 {count}, 1", "  br label %head", "done:"]
     for r in range(rows):
         _store(e, "%out", r, phis[r])
-    return _module(e, words, start.name)
+    return kernel_text(e, words, start.name)
 
 
 def listing(graph: Graph, names: Sequence[Sequence[str]] | None = None) -> str:

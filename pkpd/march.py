@@ -30,9 +30,10 @@ class March:
     Attributes:
         system: the model's system (rows of state, parameters, inputs then one rate per route, outputs).
         interval: length (the model's time unit); ``steps`` of ``h`` each.
-        kernel: RK4 step, or for a linear model the exact advance.
-        propagator: address of the propagator kernel, 0 for RK4.
-        rows_k: rows of the propagator (at least 1).
+        kernel: the whole interval of a block; ``pair`` of two blocks that lie one behind the other in every array.
+        propagator: the kernel that writes ``k`` from the parameters, a linear model's propagator or what else hangs
+            on parameters alone; 0 where there is nothing.
+        rows_k: rows of ``k`` (at least 1).
         outputs: address of the outputs' kernel.
     """
 
@@ -41,6 +42,7 @@ class March:
     steps: int
     h: float
     kernel: int
+    pair: int
     propagator: int
     rows_k: int
     outputs: int
@@ -60,14 +62,14 @@ def march_of(
     if not (interval > 0 and math.isfinite(interval)):
         raise ValueError(f"an interval is a number above 0, not {interval}")
     S = system(model, directions, integrals)
-    if S.linear:
-        address = (S.kernel("advance"), S.kernel("propagator"), S.rows_propagator)
-        return March(S, interval, 1, interval, *address, S.kernel("outputs"))
-    longest = model.step if step is None else step
+    longest = interval if S.linear else model.step if step is None else step
     if not math.isfinite(longest):
         raise ValueError(f"model '{model.id}' declares no fixed step: name one")
     steps = max(1, math.ceil(interval / longest * (1 - 1e-12)))
-    return March(S, interval, steps, interval / steps, S.kernel("rk4"), 0, 1, S.kernel("outputs"))
+    rows = S.rows_propagator if S.linear else S.rows_constants
+    before = S.kernel("propagator" if S.linear else "constants") if rows else 0
+    kernels = (S.interval(steps), S.interval(steps, pair=True))
+    return March(S, interval, steps, interval / steps, *kernels, before, max(1, rows), S.kernel("outputs"))
 
 
 def pack(rows: np.ndarray) -> np.ndarray:
@@ -85,7 +87,7 @@ def unpack(blocks: np.ndarray, n: int) -> np.ndarray:
 
 @jit
 def prepare(propagator: Any, s: Any, p: Any, k: Any, h: Any) -> None:
-    """Write the propagator of a block over a step h into ``k`` (nothing to do for RK4, ``propagator`` 0)."""
+    """Write what hangs on a block's parameters (and a step h) alone into ``k``; nothing where ``propagator`` is 0."""
     if propagator != 0:
         for lane in range(LANES):
             put(s, lane, h)
@@ -93,20 +95,12 @@ def prepare(propagator: Any, s: Any, p: Any, k: Any, h: Any) -> None:
 
 
 @jit
-def march(
-    kernel: Any, s: Any, x: Any, spare: Any, p: Any, u: Any, k: Any, rows: Any, t: Any, h: Any, steps: Any
-) -> None:
-    """Advance one block by ``steps`` steps of h from time t; the result stands in ``x``.
+def march(kernel: Any, s: Any, x: Any, p: Any, u: Any, k: Any, t: Any, h: Any) -> None:
+    """Advance one block (or a pair, by the pair's kernel) by an interval of steps of h from time t, in place.
 
-    All but the last four are addresses: s (2, 8), x and spare (rows, 8), p, u, k (propagator, or anything for RK4).
+    All but the last two are addresses: s (2, 8), x (rows, 8), p, u, k (from `prepare`).
     """
     for lane in range(LANES):
+        put(s, lane, t)
         put(s, LANES + lane, h)
-    for i in range(steps):
-        for lane in range(LANES):
-            put(s, lane, t + i * h)
-        call_kernel(kernel, s, x, p, u, k, spare)
-        x, spare = spare, x
-    if steps % 2 == 1:  # the result stands in what was the spare
-        for i in range(rows * LANES):
-            put(spare, i, get(x, i))
+    call_kernel(kernel, s, x, p, u, k, x)

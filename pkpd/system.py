@@ -17,6 +17,7 @@ from math import factorial
 
 import casadi as ca
 
+from .interval import constants_of, interval_ir
 from .lanes import Graph, propagator_ir, straight_ir
 from .model import Model
 from .objects import address
@@ -115,7 +116,7 @@ class System:
         b = F(t + h / 2, X + h / 2 * a, self._P, self._U)
         c = F(t + h / 2, X + h / 2 * b, self._P, self._U)
         d = F(t + h, X + h * c, self._P, self._U)
-        return self._graph("rk4", X + h / 6 * (a + 2 * b + 2 * c + d))
+        return self._graph("rk4", X + h / 6 * (a + 2 * (b + c) + d))
 
     def dopri5(self) -> Graph:
         """One Dormand–Prince step: rows of X(t+h), of the error estimate, of the last stage (the next step's first)."""
@@ -230,14 +231,37 @@ class System:
     # compiled ---------------------------------------------------------------------------------------------------------
 
     def kernel(self, name: str) -> int:
-        """Address of a compiled kernel: rhs, outputs, rk4, dopri5, jacobian, propagator or advance."""
+        """Address of a compiled kernel: rhs, outputs, rk4, constants, dopri5, jacobian, propagator, advance."""
         if name not in self._kernels:
             if name == "propagator":
                 ir = propagator_ir(self.propagator_start(), self.propagator_square(), THRESHOLD)
+            elif name == "constants":
+                ir = straight_ir(self._split[0])
             else:
                 ir = straight_ir(getattr(self, name)())
             self._kernels[name] = address(f"{self.model.id} {name}", ir, name)
         return self._kernels[name]
+
+    def interval(self, steps: int, pair: bool = False) -> int:
+        """Address of the kernel that takes ``steps`` steps at once, x -> out (the same memory, if you like).
+
+        A linear model takes one, exactly, by the propagator in ``k``; RK4 reads the kernel ``constants`` there.
+        ``pair``: of two blocks that lie one behind the other.
+        """
+        name = f"interval {steps}{' pair' * pair}"
+        if name not in self._kernels:
+            ir = interval_ir(self.advance() if self.linear else self._split[1], steps, pair)
+            self._kernels[name] = address(f"{self.model.id} {name}", ir, "interval")
+        return self._kernels[name]
+
+    @cached_property
+    def _split(self) -> tuple[Graph, Graph]:
+        return constants_of(self.rk4())
+
+    @property
+    def rows_constants(self) -> int:
+        """Rows of the kernel ``constants``: what an RK4 step would compute from parameters alone, each time anew."""
+        return self._split[0].out
 
     @cached_property
     def _kernels(self) -> dict[str, int]:

@@ -31,6 +31,22 @@ TANH = (
 )
 
 
+# (exp r − 1 − r)/r² on |r| ≤ ln2/2: mpmath.chebyfit at 60 digits, 11 terms; rounded so, exp errs by 3.4e-19.
+EXP = (
+    0.5,
+    0.1666666666666667,
+    0.04166666666666667,
+    0.008333333333326141,
+    0.0013888888888883752,
+    0.00019841269874800512,
+    2.4801587325533377e-05,
+    2.7557255425720897e-06,
+    2.75572736613304e-07,
+    2.510520638458724e-08,
+    2.091467938417506e-09,
+)
+
+
 class Emit:
     """Writes one function body: every method appends one line and returns the name of the value."""
 
@@ -109,21 +125,27 @@ class Emit:
         """An operation on two integer vectors."""
         return self.op(f"{how} {self.I} {a}, {b}")
 
-    def pow2(self, k: str) -> str:
-        """2 to the whole number ``k`` (doubles), −1022 ≤ k ≤ 1023.
-
-        Adding 1.5·2^52 puts a whole number into the low bits of a double: conversions of doubles to 64-bit integers
-        have no vector instruction before AVX-512, and went lane by lane (half of the time of exp).
-        """
-        low = self.bits(self.add(k, self.const(1.5 * 2.0**52 + 1023)))
-        return self.double(self.int2("shl", low, self.iconst(52)))
-
     def horner(self, x: str, coefficients: tuple[float, ...] | list[float]) -> str:
         """c0 + c1 x + c2 x² + …, by fused multiply-add from the last."""
         p = self.const(coefficients[-1])
         for c in reversed(coefficients[:-1]):
             p = self.fma(p, x, self.const(c))
         return p
+
+    def polynomial(self, x: str, coefficients: tuple[float, ...] | list[float]) -> str:
+        """c0 + c1 x + c2 x² + …, by fused multiply-add.
+
+        Pairs, then pairs of pairs (Estrin): a step of a model waits for its longest chain, and Horner's is one
+        operation a coefficient long.
+        """
+        terms = [self.const(c) for c in coefficients]
+        power = x
+        while len(terms) > 1:
+            odd = [terms[-1]] if len(terms) % 2 else []
+            terms = [self.fma(power, b, a) for a, b in zip(terms[::2], terms[1::2])] + odd
+            if len(terms) > 1:
+                power = self.mul(power, power)
+        return terms[0]
 
 
 def _exp_parts(e: Emit, hi: str, lo: str | None) -> str:
@@ -132,18 +154,22 @@ def _exp_parts(e: Emit, hi: str, lo: str | None) -> str:
     # exp(710) overflows to inf and exp(-746) rounds to 0 by themselves; a NaN passes both selects
     x = e.select(e.cmp("ogt", x, e.const(710.0)), e.const(710.0), x)
     x = e.select(e.cmp("olt", x, e.const(-746.0)), e.const(-746.0), x)
-    k = e.call("rint", e.mul(x, e.const(LOG2E)))
+    # the nearest whole number k: added to 1.5·2^52 it stands in the low bits (conversions of doubles to 64-bit
+    # integers have no vector instruction before AVX-512); 2046 more, so that k + 2046 is positive
+    shifted = e.fma(x, e.const(LOG2E), e.const(1.5 * 2.0**52 + 2046))
+    k = e.sub(shifted, e.const(1.5 * 2.0**52 + 2046))
     r = e.fma(k, e.const(-LN2_HI), x)
     r = e.fma(k, e.const(-LN2_LO), r)
     if lo is not None:
         r = e.add(r, lo)
-    # exp r = 1 + r + r²·q(r), |r| ≤ ln2/2: the Taylor remainder after r¹³/13! is 4e-18 of the sum
-    q = e.horner(r, [1 / math.factorial(j) for j in range(2, 14)])
-    p = e.add(e.const(1.0), e.fma(e.mul(r, r), q, r))
-    # two factors, so that a result near the overflow bound or below the normal range is scaled and rounded once
-    half = e.call("rint", e.mul(k, e.const(0.5)))
-    rest = e.sub(k, half)
-    return e.mul(e.mul(p, e.pow2(half)), e.pow2(rest))
+    p = e.add(e.const(1.0), e.fma(e.mul(r, r), e.polynomial(r, EXP), r))
+    # two factors 2^⌊k/2⌋ and 2^(k − ⌊k/2⌋), so that a result near the overflow bound or below the normal range is
+    # scaled and rounded once; the shift to the exponent's place drops the bits of 1.5·2^52
+    both = e.bits(shifted)
+    half = e.int2("lshr", both, e.iconst(1))
+    rest = e.int2("sub", both, half)
+    factors = [e.double(e.int2("shl", bits, e.iconst(52))) for bits in (half, rest)]
+    return e.mul(e.mul(p, factors[0]), factors[1])
 
 
 def vexp(e: Emit, x: str) -> str:
@@ -190,7 +216,7 @@ def vlog(e: Emit, x: str) -> str:
     f = e.sub(m, e.const(1.0))
     s = e.div(f, e.add(f, e.const(2.0)))
     z = e.mul(s, s)
-    r = e.mul(z, e.horner(z, _LG))
+    r = e.mul(z, e.polynomial(z, _LG))
     h = e.mul(e.const(0.5), e.mul(f, f))
     inner = e.fma(s, e.add(h, r), e.mul(k, e.const(LN2_LO)))
     y = e.fma(k, e.const(LN2_HI), e.sub(f, e.sub(h, inner)))
@@ -201,7 +227,7 @@ def vtanh(e: Emit, x: str) -> str:
     """tanh(x): an odd polynomial below 0.55, 1 − 2/(e^{2|x|} + 1) above."""
     a = e.call("fabs", x)
     z = e.mul(x, x)
-    small = e.fma(e.mul(x, z), e.horner(z, TANH), x)
+    small = e.fma(e.mul(x, z), e.polynomial(z, TANH), x)
     d = e.add(vexp(e, e.add(a, a)), e.const(1.0))
     big = e.sub(e.const(1.0), e.div(e.const(2.0), d))
     return e.call("copysign", e.select(e.cmp("olt", a, e.const(0.55)), small, big), x)
@@ -228,13 +254,14 @@ def _log_double(e: Emit, x: str) -> tuple[str, str]:
     m, k = _split(e, x)
     f = e.sub(m, e.const(1.0))  # exact
     d_hi, d_lo = _two_sum(e, f, e.const(2.0))
-    s_hi = e.div(f, d_hi)
+    inverse = e.div(e.const(1.0), d_hi)
+    s_hi = e.mul(f, inverse)
     # residual of the quotient, exactly: f − s·d_hi by fma, then d_lo
-    s_lo = e.div(e.fma(e.neg(s_hi), d_lo, e.fma(e.neg(s_hi), d_hi, f)), d_hi)
+    s_lo = e.mul(e.fma(e.neg(s_hi), d_lo, e.fma(e.neg(s_hi), d_hi, f)), inverse)
     z_hi, z_lo = _two_product(e, s_hi, s_hi)
     z_lo = e.fma(e.add(s_hi, s_hi), s_lo, z_lo)
     # 2 atanh s = 2s·(1 + z·(1/3 + z·t)), t = 1/5 + z/7 + …; 1/3 and its product with z in two doubles
-    t = e.horner(z_hi, [1 / (2 * j + 5) for j in range(12)])
+    t = e.polynomial(z_hi, [1 / (2 * j + 5) for j in range(12)])
     third = 1 / 3
     c_hi, c_err = _fast_two_sum(e, e.const(third), e.mul(z_hi, t))
     c_lo = e.add(c_err, e.const(float.fromhex("0x1.5555555555555p-56")))  # 1/3 − double(1/3)

@@ -201,13 +201,13 @@ def _response(model: Model, p: np.ndarray, step: float, count: int) -> tuple[np.
     x = pack(np.tile(np.vstack([np.eye(size), np.zeros(size)]), (n, 1)))
     u = np.zeros((n * (size + 1), m.system.nu))
     u[size :: size + 1, len(model.inputs)] = 1.0
-    u, s, k, spare = pack(u), np.zeros((2, 8)), np.zeros((m.rows_k, 8)), np.zeros(x.shape[1:])
+    u, s, k = pack(u), np.zeros((2, 8)), np.zeros((m.rows_k, 8))
     out = np.empty((n, count, size + 1, size))
     kept = np.empty((len(x), *k.shape))
     for b in range(len(x)):
         prepare(m.propagator, *addresses([s, rows[b], kept[b]]), m.h)
     for j in range(count):
         for b in range(len(x)):
-            march(m.kernel, *addresses([s, x[b], spare, rows[b], u[b], kept[b]]), x.shape[1], 0.0, m.h, m.steps)
+            march(m.kernel, *addresses([s, x[b], rows[b], u[b], kept[b]]), 0.0, m.h)
         out[:, j] = unpack(x, n * (size + 1)).reshape(n, size + 1, size)
     return out[:, :, :size].transpose(0, 1, 3, 2), out[:, :, size]

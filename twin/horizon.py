@@ -106,7 +106,7 @@ def linearise(A, extra, z, centre, u, t, to, J, memory):
     sizes, numbers, keep = A[0], A[1], A[3]
     L, nx, q, top = sizes[SIZE], sizes[STATES], sizes[EFFECTS], sizes[TOP]
     parameters(A, extra, z, memory)
-    s, x, spare, p = memory[0].ctypes.data, memory[7].ctypes.data, memory[8].ctypes.data, memory[4].ctypes.data
+    s, x, p = memory[0].ctypes.data, memory[7].ctypes.data, memory[4].ctypes.data
     k = memory[6].ctypes.data
     for c in range(L):
         for r in range(L):
@@ -115,7 +115,7 @@ def linearise(A, extra, z, centre, u, t, to, J, memory):
         for lane in range(W):
             aim(A, z, u, min(first + lane, top - 1), lane, memory)
         prepare(extra[D_PROPAGATOR], s, p, k, numbers[H])
-        march(extra[D_STEP], s, x, spare, p, memory[5].ctypes.data, k, 2 * nx, t, numbers[H], sizes[STEPS])
+        march(extra[D_STEP], s, x, p, memory[5].ctypes.data, k, t, numbers[H])
         for lane in range(min(W, top - first)):
             for r in range(nx):
                 J[first + lane, r] = memory[7][nx + r, lane]

@@ -81,9 +81,7 @@ def carry(A, Z, u, t, work):
             work[4][r, lane] = v
     s, p, k = work[0].ctypes.data, work[3].ctypes.data, work[5].ctypes.data
     prepare(sizes[PROPAGATOR], s, p, k, numbers[H])
-    march(
-        sizes[STEP], s, Z.ctypes.data, work[6].ctypes.data, p, work[4].ctypes.data, k, nx, t, numbers[H], sizes[STEPS]
-    )
+    march(sizes[STEP], s, Z.ctypes.data, p, work[4].ctypes.data, k, t, numbers[H])
 
 
 @jit

@@ -137,7 +137,7 @@ def anaesthesia_step(job, first, last):
                     if at % every == 0:
                         _bleed(job, b, lane, at * tick)
                 c.propagate(job, b)
-            c.advance(job, b)
+            c.advance(job, b, 1)
             for lane in range(LANES):
                 put(clock, b * LANES + lane, get(clock, b * LANES + lane) + 1.0)
             drawn = _draw(job, b)

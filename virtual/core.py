@@ -20,8 +20,8 @@ LINE = 8 * LANES  # bytes of a row
     BLOCKS,
     PEOPLE,  # lanes that hold a patient; the last block's others idle
     TICKS,  # of a control interval
-    STEPS,  # of the integrator in a tick
-    KERNEL,
+    KERNEL,  # one tick of a block's plant
+    PAIR,  # of two blocks' at once
     PROPAGATOR,
     OUTPUTS,
     ROWS_X,
@@ -32,7 +32,6 @@ LINE = 8 * LANES  # bytes of a row
     ACTIONS,
     NUMBERS,  # floats: tick, integrator's step
     X,
-    SPARE,
     P,
     U,
     K,
@@ -55,7 +54,7 @@ LINE = 8 * LANES  # bytes of a row
     DRAW,  # kernel of the sensor's random numbers (`virtual.lane_draws`)
     COUNTS,  # its counters, integers: (blocks, 1, 8)
     DRAWN,  # what it wrote: (blocks, lane_draws.ROWS, 8)
-) = range(38)
+) = range(37)
 OWN = 40  # a world's own slots start here
 
 # rows of what a world says after a step; the last one begins the actions' rows, delivered then pending
@@ -71,25 +70,20 @@ def block(job, slot, rows, b):
 
 
 @jit
-def advance(job, b):
-    """One tick of a block's plant with its inputs as they stand, then its outputs."""
-    rows = geti(job, ROWS_X)
-    x, p = block(job, X, rows, b), block(job, P, geti(job, ROWS_P), b)
-    u, k, s = block(job, U, geti(job, ROWS_U), b), block(job, K, geti(job, ROWS_K), b), block(job, S, 2, b)
+def advance(job, b, count):
+    """One tick of the plants of one or two blocks with their inputs as they stand, then their outputs."""
     march(
-        geti(job, KERNEL),
-        s,
-        x,
-        block(job, SPARE, rows, b),
-        p,
-        u,
-        k,
-        rows,
+        geti(job, KERNEL) if count == 1 else geti(job, PAIR),
+        block(job, S, 2, b),
+        block(job, X, geti(job, ROWS_X), b),
+        block(job, P, geti(job, ROWS_P), b),
+        block(job, U, geti(job, ROWS_U), b),
+        block(job, K, geti(job, ROWS_K), b),
         0.0,  # models of loops do not read time (`World` refuses others): lanes keep clocks of their own
         get(geti(job, NUMBERS), 1),
-        geti(job, STEPS),
     )
-    call_kernel(geti(job, OUTPUTS), s, x, p, u, k, block(job, Y, geti(job, ROWS_Y), b))
+    for q in range(b, b + count):
+        outputs_of(job, q)
 
 
 @jit

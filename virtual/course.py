@@ -23,7 +23,7 @@ LINE = 8 * LANES  # bytes of a row
 
 
 @jit
-def _run(kernel, propagator, outputs, x, p, u, y, spare, k, s, rows, many, h, steps, interval, first, last):
+def _run(kernel, propagator, outputs, x, p, u, y, k, s, rows, many, h, interval, first, last):
     """Blocks first … last − 1; ``rows`` = of x, p, u, y; ``many`` intervals; all but numbers are addresses."""
     rows_x, rows_p, rows_u, rows_y = rows
     for b in range(first, last):
@@ -31,7 +31,7 @@ def _run(kernel, propagator, outputs, x, p, u, y, spare, k, s, rows, many, h, st
         prepare(propagator, s, own, k, h)
         for i in range(many):
             now = u + (b * many + i) * rows_u * LINE
-            march(kernel, s, at, spare, own, now, k, rows_x, i * interval, h, steps)
+            march(kernel, s, at, own, now, k, i * interval, h)
             for lane in range(LANES):
                 put(s, lane, (i + 1) * interval)
             call_kernel(outputs, s, at, own, now, k, y + (b * many + i) * rows_y * LINE)
@@ -58,9 +58,9 @@ def course(how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.nd
     parts = min(os.cpu_count() or 1, max(1, blocks * many // 512))  # fewer are done sooner than a thread is woken
 
     def work(first: int, last: int) -> None:
-        spare, k, s = (np.zeros((r, LANES)) for r in (S.rows_x, how.rows_k, 2))
-        a = [v.ctypes.data for v in (x, p, u, y, spare, k, s)]
-        _run(how.kernel, how.propagator, how.outputs, *a, rows, many, how.h, how.steps, how.interval, first, last)
+        k, s = np.zeros((how.rows_k, LANES)), np.zeros((2, LANES))
+        a = [v.ctypes.data for v in (x, p, u, y, k, s)]
+        _run(how.kernel, how.propagator, how.outputs, *a, rows, many, how.h, how.interval, first, last)
 
     edges = np.linspace(0, blocks, parts + 1).astype(int).tolist()
     if parts == 1:

@@ -5,8 +5,8 @@ column one patient::
 
     kernel(scalars, x, p, u, k, out)
 
-Lanes never mix, so a patient's bits do not depend on who stands in the neighbouring lanes. Products and sums may be
-fused (``contract``), never re-ordered: a NaN is kept and the result is the same whatever the batch.
+Lanes never mix, so a patient's bits do not depend on who stands in the neighbouring lanes. What is fused is decided here
+(`fused`) and nothing is re-ordered by the compiler: a NaN is kept and the result is the same whatever the batch.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ def _joined(i: Instruction, made: dict[int, Instruction], once: set[int]) -> tup
             other = made[no.args[0]]  # type: ignore[union-attr]
             if other.word == "not" and other.args == yes.args[:1]:  # type: ignore[union-attr]
                 return Instruction("where", i.into, (*yes.args, no.args[1])), (a, b)  # type: ignore[union-attr]
-    for way, v, other, word in zip(ways, (a, b), (b, a), ("fms", "fnma") if i.word == "sub" else ("fma", "fma")):
+    # a running sum stands on the left, so the product on the right goes first
+    for way, v, other, word in zip(ways[::-1], (b, a), (a, b), ("fnma", "fms") if i.word == "sub" else ("fma", "fma")):
         if way is not None and way.word in ("mul", "sq"):
             return Instruction(word, i.into, (way.args[0], way.args[-1], other)), (v,)
     return i, ()

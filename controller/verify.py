@@ -47,18 +47,17 @@ class Verification:
 
 
 @jit
-def _courses(first, last, kernel, propagator, outputs, steps, h, rows_k, states, parameters, held, moves, columns, time,
+def _courses(first, last, kernel, propagator, outputs, h, rows_k, states, parameters, held, moves, columns, time,
              interval, D, Y):  # fmt: skip
     """Outputs Y (pairs, stages, outputs) of pairs (patient, draw), eight at once, blocks first … last − 1."""
     pairs, n = states.shape
     m, N, nu, ny = parameters.shape[1], held.shape[1], held.shape[2], Y.shape[2]
-    s, x, spare, p = np.zeros((2, W)), np.zeros((n, W)), np.zeros((n, W)), np.zeros((m, W))
+    s, x, p = np.zeros((2, W)), np.zeros((n, W)), np.zeros((m, W))
     u, k, out = np.zeros((nu, W)), np.zeros((max(1, rows_k), W)), np.zeros((ny, W))
-    sa, pa = s.ctypes.data, p.ctypes.data
+    sa, xa, pa = s.ctypes.data, x.ctypes.data, p.ctypes.data
     ua, ka, oa = u.ctypes.data, k.ctypes.data, out.ctypes.data
-    one, two, begin = x.ctypes.data, spare.ctypes.data, np.zeros(W)
+    begin = np.zeros(W)
     for block in range(first, last):
-        xa, ya = one, two
         for lane in range(W):
             q = min(block * W + lane, pairs - 1)
             for j in range(n):
@@ -77,11 +76,9 @@ def _courses(first, last, kernel, propagator, outputs, steps, h, rows_k, states,
                     u[j, lane] = held[min(i, held.shape[0] - 1), stage, j]
                 for j in range(moves.shape[2]):
                     u[columns[j], lane] = moves[i, stage, j]
-            for step in range(steps):
-                for lane in range(W):
-                    s[0, lane] = begin[lane] + stage * interval + step * h
-                call_kernel(kernel, sa, xa, pa, ua, ka, ya)
-                xa, ya = ya, xa
+            for lane in range(W):
+                s[0, lane] = begin[lane] + stage * interval
+            call_kernel(kernel, sa, xa, pa, ua, ka, xa)
             for lane in range(W):
                 s[0, lane] = begin[lane] + (stage + 1) * interval
             call_kernel(outputs, sa, xa, pa, ua, 0, oa)
@@ -114,7 +111,6 @@ def verify(plan: Plan, snapshot: Snapshot, *, step: float | None = None, threads
         how.kernel,
         how.propagator,
         how.outputs,
-        how.steps,
         how.h,
         how.rows_k,
         flat(snapshot.states),

@@ -91,7 +91,9 @@ def interval_ir(step: Graph, count: int, pair: bool = False) -> str:
             e.lines.append(f"  store {eight} {part}, ptr {at('%out', row, step.rows[X], b)}, align 8")
 
     steps = fused(step)
-    moving, before, inside = set[int](), [], []
+    moving = set[int]()
+    before: list[Instruction] = []
+    inside: list[Instruction] = []
     for i in steps:
         changes = i.word == "output" or (
             i.args[0] == X or i.args == (SCALARS, 0) if i.word == "input" else not moving.isdisjoint(i.args)
@@ -107,9 +109,11 @@ def interval_ir(step: Graph, count: int, pair: bool = False) -> str:
     else:
         time = load(SCALARS, 0)
         h = load(SCALARS, 1)
-        e.lines += ["  br label %body", "body:", f"  %step = phi i64 [ 0, %entry ], [ %next, %body ]"]
+        e.lines += ["  br label %body", "body:", "  %step = phi i64 [ 0, %entry ], [ %next, %body ]"]
         now = [f"%x{row}" for row in range(step.rows[X])]
-        e.lines += [f"  {v} = phi {e.V} [ {a}, %entry ], [ %n{row}, %body ]" for row, (v, a) in enumerate(zip(now, start))]
+        e.lines += [
+            f"  {v} = phi {e.V} [ {a}, %entry ], [ %n{row}, %body ]" for row, (v, a) in enumerate(zip(now, start))
+        ]
         if any(i.word == "input" and i.args == (SCALARS, 0) for i in steps):
             number = e.op("sitofp i64 %step to double")
             first = e.op(f"insertelement {e.V} poison, double {number}, i32 0")

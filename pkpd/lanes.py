@@ -5,8 +5,8 @@ column one patient::
 
     kernel(scalars, x, p, u, k, out)
 
-Lanes never mix, so a patient's bits do not depend on who stands in the neighbouring lanes. What is fused is decided here
-(`fused`) and nothing is re-ordered by the compiler: a NaN is kept and the result is the same whatever the batch.
+Lanes never mix, so a patient's bits do not depend on who stands in the neighbouring lanes. What is fused is decided
+here (`fused`) and nothing is re-ordered by the compiler: a NaN is kept, the result is the same whatever the batch.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "propagator_ir",
     "straight_ir",
 ]
+
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
@@ -149,22 +150,23 @@ def _joined(i: Instruction, made: dict[int, Instruction], once: set[int]) -> tup
     a, b = i.args
     ways = [made[v] if v in once else None for v in (a, b)]
     if i.word == "add" and all(w is not None and w.word == "if" for w in ways):
-        for yes, no in ((ways[0], ways[1]), (ways[1], ways[0])):
-            other = made[no.args[0]]  # type: ignore[union-attr]
-            if other.word == "not" and other.args == yes.args[:1]:  # type: ignore[union-attr]
-                return Instruction("where", i.into, (*yes.args, no.args[1])), (a, b)  # type: ignore[union-attr]
+        for yes, no in ((made[a], made[b]), (made[b], made[a])):
+            other = made[no.args[0]]
+            if other.word == "not" and other.args == yes.args[:1]:
+                return Instruction("where", i.into, (*yes.args, no.args[1])), (a, b)
     # a running sum stands on the left, so the product on the right goes first
-    for way, v, other, word in zip(ways[::-1], (b, a), (a, b), ("fnma", "fms") if i.word == "sub" else ("fma", "fma")):
-        if way is not None and way.word in ("mul", "sq"):
-            return Instruction(word, i.into, (way.args[0], way.args[-1], other)), (v,)
+    words = ("fnma", "fms") if i.word == "sub" else ("fma", "fma")
+    for product, v, rest, word in ((ways[1], b, a, words[0]), (ways[0], a, b, words[1])):
+        if product is not None and product.word in ("mul", "sq"):
+            return Instruction(word, i.into, (product.args[0], product.args[-1], rest)), (v,)
     return i, ()
 
 
 def fused(graph: Graph) -> list[Instruction]:
     """The graph's steps with products that are used once, in a sum or difference, fused into it (rounded once).
 
-    It is decided here and not by the compiler, which could decide otherwise in another width or on another processor.
-    Values have numbers of their own. ``fma`` is a·b + c, ``fms`` a·b − c, ``fnma`` c − a·b; ``where`` (condition, a, b).
+    It is decided here and not by the compiler, which could decide otherwise in another width or for another processor.
+    Values have numbers of their own. ``fma`` is a·b + c, ``fms`` a·b − c, ``fnma`` c − a·b, ``where`` (if, then, else).
     """
     steps = _reciprocals(_single(graph.instructions))
     uses: dict[int, int] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .calls import call_kernel, get, put
+from .calls import call_kernel, put
 from .jit import jit
 from .lanes import LANES
 from .model import Model

@@ -35,7 +35,6 @@ from .motion import (
     SIGNALS,
     SIZE,
     STATES,
-    STEPS,
     TOP,
     TRUE_OUTPUT,
     H,

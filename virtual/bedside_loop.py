@@ -100,8 +100,8 @@ def _begin_doses(job, b):
 @jit
 def _run_ticks(job, b):
     """Move a block's plant through the interval."""
-    ticks, rows_x, rows_y = geti(job, c.TICKS), geti(job, c.ROWS_X), geti(job, c.ROWS_Y)
-    x, spare, s = c.block(job, c.X, rows_x, b), c.block(job, c.SPARE, rows_x, b), c.block(job, c.S, 2, b)
+    ticks, rows_y = geti(job, c.TICKS), geti(job, c.ROWS_Y)
+    x, s = c.block(job, c.X, geti(job, c.ROWS_X), b), c.block(job, c.S, 2, b)
     p, u, k = (
         c.block(job, c.P, geti(job, c.ROWS_P), b),
         c.block(job, c.U, geti(job, c.ROWS_U), b),
@@ -118,13 +118,8 @@ def _run_ticks(job, b):
         if j <= longest:
             for lane in range(LANES):
                 put(rate, lane, get(dosed, lane) if j < get(dosed, LANES + lane) else 0.0)
-        call_kernel(advance, s, x, p, u, k, spare)
-        x, spare = spare, x
+        call_kernel(advance, s, x, p, u, k, x)
         call_kernel(outputs, s, x, p, u, k, course + j * rows_y * c.LINE)
-    if ticks % 2 == 1:
-        for i in range(rows_x * LANES):
-            put(spare, i, get(x, i))
-        x = spare
     last = course + (ticks - 1) * rows_y * c.LINE
     y = c.block(job, c.Y, rows_y, b)
     for i in range(rows_y * LANES):

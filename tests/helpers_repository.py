@@ -26,6 +26,7 @@ LIBRARIES = {
     "casadi": ("pkpd/trace.py", "pkpd/system.py", "controller", "twin"),
     "gymnasium": ("envs", "policies"),
     "llvmlite": ("pkpd/calls.py", "pkpd/objects.py"),
+    "minari": ("envs/dataset.py",),
     "pint": ("pkpd/units.py", "pkpd/balance.py"),
     "sb3_contrib": ("policies",),
     "stable_baselines3": ("policies", "envs/sb3.py"),

@@ -90,12 +90,14 @@ def test_the_text(id):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_record_video(tmp_path):
     env = gymnasium.make(next(iter(IDS)), patients=20, hours=1, render_mode="rgb_array")
-    film = gymnasium.wrappers.RecordVideo(env, str(tmp_path / "films"), episode_trigger=lambda e: True, disable_logger=True)
+    film = gymnasium.wrappers.RecordVideo(
+        env, str(tmp_path / "films"), episode_trigger=lambda e: True, disable_logger=True
+    )
     film.reset(seed=1)
     over = False
     while not over:
         _, _, terminated, truncated, _ = film.step(film.action_space.sample())
         over = terminated or truncated
     film.close()
-    (video,) = (tmp_path / "films").glob("*.mp4")
+    (video,) = folder.glob("*.mp4")
     assert video.stat().st_size > 5_000

@@ -90,9 +90,8 @@ def test_the_text(id):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_record_video(tmp_path):
     env = gymnasium.make(next(iter(IDS)), patients=20, hours=1, render_mode="rgb_array")
-    film = gymnasium.wrappers.RecordVideo(
-        env, str(tmp_path / "films"), episode_trigger=lambda e: True, disable_logger=True
-    )
+    folder = tmp_path / "films"
+    film = gymnasium.wrappers.RecordVideo(env, str(folder), episode_trigger=lambda e: True, disable_logger=True)
     film.reset(seed=1)
     over = False
     while not over:

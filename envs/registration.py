@@ -14,6 +14,7 @@ __all__ = ["IDS", "register"]
 
 IDS = {
     "doseloop/Glucose-v0": ("glucose", "GlucoseEnv", "GlucoseVectorEnv"),
+    "doseloop/Propofol-v0": ("propofol", "PropofolEnv", "PropofolVectorEnv"),
 }
 
 

@@ -78,6 +78,10 @@ class Scale:
         # float32 of a bound may round past the float32 of the bound computed alone
         return np.clip(cut, self.box.low, self.box.high, out=cut)
 
+    def affine(self) -> np.ndarray:
+        """(features, 4): factor, shift, and the bounds after them."""
+        return np.column_stack([self._factor, self._shift, self.box.low.astype(float), self.box.high.astype(float)])
+
     def values(self, observations: np.ndarray) -> np.ndarray:
         """What an observation says, in units (where it was not cut off)."""
         return np.asarray(observations, dtype=float) * self.half + self.middle

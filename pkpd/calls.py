@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["addresses", "call_kernel", "get", "geti", "put", "puti"]
+__all__ = ["addresses", "call_kernel", "get", "get_single", "geti", "put", "put_single", "puti"]
 
 
 def addresses(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -67,6 +67,30 @@ def _writer(kind: Any, value_type: Any) -> Any:
         return types.void(types.int64, types.int64, value_type), codegen
 
     return intrinsic(write)
+
+
+@intrinsic
+def get_single(typingctx: Any, base: Any, index: Any) -> Any:
+    """A float32 as a float."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single = ir.FloatType()
+        value = builder.load(_element(builder, args[0], args[1], single), typ=single)
+        return builder.fpext(value, ir.DoubleType())
+
+    return types.float64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def put_single(typingctx: Any, base: Any, index: Any, value: Any) -> Any:
+    """A float, rounded, as float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single = ir.FloatType()
+        builder.store(builder.fptrunc(args[2], single), _element(builder, args[0], args[1], single))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float64), codegen
 
 
 get, put = _reader(ir.DoubleType(), types.float64), _writer(ir.DoubleType(), types.float64)

@@ -180,13 +180,9 @@ def entries(gate, route, i, limits):
     layout, rows = gate._layout, gate._arrays["GATE"][i // 8, :, i % 8]
     place, found = layout.places[route], []
     for k in range(place.count):
-        amount, end, begin = (rows[place.slots + q * place.count + k] for q in range(3))
-        if begin != g.EMPTY:
-            length = end - begin
-            while begin + length < end:
-                length = np.nextafter(length, math.inf)
-            assert begin + length == end
-            found.append(Given(kind=Kind.TOTAL, amount=amount, unit=limits.unit, time=begin, duration=length))
+        amount, end = (rows[place.slots + q * place.count + k] for q in range(2))
+        if end != g.EMPTY:  # when it began says nothing to the guard, as long as it is over
+            found.append(Given(kind=Kind.TOTAL, amount=amount, unit=limits.unit, time=end, duration=0.0))
     for kind, n in place.newest.items():
         unit = limits.rate_unit if kind is Kind.RATE else limits.unit
         length = gate.interval / 60 if kind is Kind.RATE else 0.0

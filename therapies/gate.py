@@ -103,7 +103,7 @@ class Gate:
             "COLUMN": np.array(kernels, dtype=np.int64),
             "ACTION": np.array(actions, dtype=np.int64),
             "NUMBERS": np.array(numbers),
-            "RINGS": np.array([ring for r in limits for ring in layout.rings[r]], dtype=np.int64),
+            "RINGS": np.array([ring for r in limits for ring in layout.rings[r]], dtype=float),
             "LIBRARY": self._library,
             "FRESH": np.concatenate([layout.fresh, np.zeros(1) if lanes is None else lanes.fresh]),
         }
@@ -118,6 +118,10 @@ class Gate:
         self.address, self.blocks = int(self._job.ctypes.data), blocks
         self._clock = np.full(n, -np.inf)
         self.counts = dict.fromkeys(Code, 0)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one of the arrays: (blocks, rows, 8)."""
+        return self._arrays[name].shape
 
     def _columns_of(
         self, tables: Mapping[str, tuple[Limits, Mapping[Kind, OwnLimits]]], weight: np.ndarray

@@ -63,7 +63,7 @@ def rings_of(limits: Limits, interval: float) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Place:
-    """Of one drug: first row of its slots (amount, end, start, interval of each) and how many; of the newest entry of
+    """Of one drug: first row of its slots (amount, end, bucket of each) and how many; of the newest entry of
     each kind; of the sums."""
 
     slots: int
@@ -89,8 +89,8 @@ class Layout:
         for route, limits in tables.items():
             self.rings[route] = rings_of(limits, interval)
             count = sum(n for _, _, n in self.rings[route]) + 1  # and what is older than every ring
-            newest = {kind: at + 4 * count + i * N_WIDTH for i, kind in enumerate((Kind.DOSE, Kind.RATE))}
-            sums, windows = at + 4 * count + 2 * N_WIDTH, len(limits.rolling)
+            newest = {kind: at + 3 * count + i * N_WIDTH for i, kind in enumerate((Kind.DOSE, Kind.RATE))}
+            sums, windows = at + 3 * count + 2 * N_WIDTH, len(limits.rolling)
             self.places[route] = Place(at, count, newest, sums, windows)
             at = sums + windows + 3
         self.rows = at
@@ -100,7 +100,7 @@ class Layout:
             self.fresh[[first + r for r in (VALUE, STAMP, BEFORE, BEFORE_STAMP)]] = np.nan
             self.fresh[first + QUALITY] = 100.0
         for place in self.places.values():
-            self.fresh[place.slots + place.count : place.slots + 3 * place.count] = EMPTY
+            self.fresh[place.slots + place.count : place.slots + 2 * place.count] = EMPTY
             for n in place.newest.values():
                 self.fresh[[n + N_BEGIN, n + N_END, n + N_ZERO]] = EMPTY
 

@@ -1,8 +1,8 @@
 """The compiled loop of a gate: readings are taken in, deliveries recorded, the columns of an action judged.
 
 The record of a patient and drug: the newest delivery of each kind as it was, and older ones added up in rings of
-buckets, as in `safety.ledger`: each delivery stands in exactly one slot, whose time runs from the start of its first to
-the end of its last, and the guard counts a slot whole while any of it is in a window. So a total is never less than the
+buckets, as in `safety.ledger`: each delivery stands in exactly one slot, which knows the end of its last, and a slot
+counts whole while that end is in a window. So a total is never less than the
 true one, and more by no more than one bucket (a 24th of the window, or one interval). Buckets are counted in whole
 control intervals, so that no clock is divided.
 """
@@ -43,7 +43,7 @@ EMPTY = -1e300  # the time of an empty slot (h): finite, and before any window
     COLUMN,  # of each action
     ACTION,  # integers of each action: see A_…
     NUMBERS,  # floats: interval (h); then of each action: length (h), hours that a rate counts (0: a dose), forget (h)
-    RINGS,  # integers: (ratio, first slot, count) of each ring
+    RINGS,  # floats: (intervals in a bucket, first slot, buckets) of each ring
     LIBRARY,  # (people, rows) own numbers
     MONITOR_LIBRARY,
     FRESH,  # state of a new patient: (rows of the gate), then (rows of the monitor)
@@ -67,51 +67,40 @@ def _block(job, slot, rows, b):
 
 
 @jit
-def _merge(g, s, many, slot, lane, amount, begin, end, when):
-    """Add a delivery to a slot; the end never moves earlier by rounding."""
-    delivered, ends, begins, whens = (
-        (s + slot) * LANES + lane,
-        (s + many + slot) * LANES + lane,
-        (s + 2 * many + slot) * LANES + lane,
-        (s + 3 * many + slot) * LANES + lane,
-    )
-    if get(g, begins) != EMPTY:
+def _merge(g, s, many, slot, lane, amount, end):
+    """Add a delivery to a slot."""
+    delivered, ends = (s + slot) * LANES + lane, (s + many + slot) * LANES + lane
+    if get(g, ends) != EMPTY:
         amount += get(g, delivered)
         end = max(end, get(g, ends))
-        begin = min(begin, get(g, begins))
-        when = min(when, get(g, whens))
-    duration = end - begin
-    while begin + duration < end:
-        duration = np.nextafter(duration, math.inf)
     put(g, delivered, amount)
-    put(g, ends, begin + duration)
-    put(g, begins, begin)
-    put(g, whens, when)
+    put(g, ends, end)
 
 
 @jit
-def _fold(g, s, many, rings, levels, lane, amount, begin, end, when, forget):
+def _fold(g, s, many, rings, levels, lane, amount, end, when, forget):
     """Put a delivery into the finest bucket that is free for it; what stood there moves on to a coarser one.
 
-    One that is no number is forgotten with the last of them, if it ended by ``forget``.
+    One that is no number is forgotten with the last of them, if it ended by ``forget``. (Whole numbers as floats: a
+    float is divided several times faster, and exactly enough.)
     """
     for level in range(levels):
-        ratio, count = geti(rings, 3 * level), geti(rings, 3 * level + 2)
-        index = np.int64(when) // ratio
-        slot = geti(rings, 3 * level + 1) + index % count
-        stands = get(g, (s + 2 * many + slot) * LANES + lane)
-        there = np.int64(get(g, (s + 3 * many + slot) * LANES + lane)) // ratio
-        if stands == EMPTY or there == index:
-            _merge(g, s, many, slot, lane, amount, begin, end, when)
+        ratio, first, count = get(rings, 3 * level), get(rings, 3 * level + 1), get(rings, 3 * level + 2)
+        index = math.floor(when / ratio)
+        slot = np.int64(first + index - count * math.floor(index / count))
+        ended, there = get(g, (s + many + slot) * LANES + lane), get(g, (s + 2 * many + slot) * LANES + lane)
+        if ended == EMPTY or there == index:
+            put(g, (s + 2 * many + slot) * LANES + lane, index)
+            _merge(g, s, many, slot, lane, amount, end)
             return
         if there < index:
-            a, e = get(g, (s + slot) * LANES + lane), get(g, (s + many + slot) * LANES + lane)
-            w = get(g, (s + 3 * many + slot) * LANES + lane)
-            put(g, (s + 2 * many + slot) * LANES + lane, EMPTY)
-            _merge(g, s, many, slot, lane, amount, begin, end, when)
-            amount, begin, end, when = a, stands, e, w
+            older = get(g, (s + slot) * LANES + lane)
+            put(g, (s + slot) * LANES + lane, amount)
+            put(g, (s + many + slot) * LANES + lane, end)
+            put(g, (s + 2 * many + slot) * LANES + lane, index)
+            amount, end, when = older, ended, there * ratio
     if not (math.isnan(amount) and end <= forget):
-        _merge(g, s, many, many - 1, lane, amount, begin, end, when)
+        _merge(g, s, many, many - 1, lane, amount, end)
 
 
 @jit
@@ -131,7 +120,7 @@ def _record(job, g, n, a, lane, amount, begin, when):
         delivered, end = get(g, (n + N_DELIVERED) * LANES + lane), get(g, (n + N_END) * LANES + lane)
         forget = begin - get(numbers, 2)
         past = get(g, (n + N_WHEN) * LANES + lane)
-        _fold(g, s, many, rings, geti(table, A_RINGS), lane, delivered, older, end, past, forget)
+        _fold(g, s, many, rings, geti(table, A_RINGS), lane, delivered, end, past, forget)
     put(g, (n + N_AMOUNT) * LANES + lane, amount)
     put(g, (n + N_DELIVERED) * LANES + lane, amount * length * hours if hours > 0.0 else amount)
     put(g, (n + N_BEGIN) * LANES + lane, begin)

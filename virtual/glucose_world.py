@@ -101,7 +101,6 @@ class GlucoseWorld(LoopWorld):
             "PERSON": np.column_stack(
                 [np.asarray(known["weight"], dtype=float), np.asarray(known["basal"], dtype=float)]
             ),
-            "MIDNIGHT": lanes_of(start, n, "start"),
             "STOMACH": np.array([*stomach, 0], dtype=np.int64),
             "PAUSES": np.array([meal_pause], dtype=float),
             "EATS": np.zeros((self.ticks, width)),
@@ -115,6 +114,7 @@ class GlucoseWorld(LoopWorld):
             "EATING": np.zeros((B, LIST + 4 * scenario.places, LANES)),
             "LIVING": np.zeros((B, LIFE_ROWS, LANES)),
             "SHOWN": np.full((3, width), np.nan),
+            "MIDNIGHT": lanes_of(start, n, "start"),
         }
         inputs = model.names("inputs")
         self._sizes |= {
@@ -130,6 +130,11 @@ class GlucoseWorld(LoopWorld):
             "FAULTS": most,
         }
         self._seal()
+
+    @property
+    def midnight(self) -> np.ndarray:
+        """(n,) minutes from midnight to each patient's admission: to be written before a reset of those lanes."""
+        return self._state["MIDNIGHT"][: self.n]
 
     @property
     def eaten(self) -> np.ndarray:

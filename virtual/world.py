@@ -212,13 +212,26 @@ class World(Generic[Seen]):
         edges = np.linspace(0, self.blocks, parts + 1).astype(int).tolist()
         return list(itertools.pairwise(edges))
 
-    def _run(self, loop: Callable[..., None]) -> None:
+    @property
+    def address(self) -> int:
+        """Of the job table: for compiled loops around this world's own."""
+        return self._address
+
+    def run(self, loop: Callable[..., None], address: int) -> None:
+        """Call ``loop(address, first, last)`` for slices of blocks that the threads share, and count one step."""
+        self._run(loop, address)
+        self.time += self.interval
+        if self._keep:
+            self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
+
+    def _run(self, loop: Callable[..., None], address: int | None = None) -> None:
+        where = self._address if address is None else address
         if len(self._edges) == 1:
-            loop(self._address, 0, self.blocks)
+            loop(where, 0, self.blocks)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="doseloop-world")
-        for task in [self._pool.submit(loop, self._address, a, b) for a, b in self._edges]:
+        for task in [self._pool.submit(loop, where, a, b) for a, b in self._edges]:
             task.result()
 
     def reset(

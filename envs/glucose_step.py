@@ -110,15 +110,18 @@ def _show(job, b, lane, fresh):
 def glucose_env_step(job, first, last):
     """One decision of blocks first … last − 1."""
     world, gate = geti(job, e.WORLD), geti(job, e.GATE)
-    for b in range(first, last):
-        _ask(job, b)
-        e.guarded(job, b, 2)
-        glucose_step(world, b, b + 1)
-        _score(job, b)
-        e.put_seen(job, b, 2)
-        g.gate_take(gate, b, b + 1)
-        for lane in range(LANES):
-            _show(job, b, lane, False)
+    for b in range(first, last, 2):  # as the world moves them
+        end = min(b + 2, last)
+        for q in range(b, end):
+            _ask(job, q)
+            e.guarded(job, q, 2)
+        glucose_step(world, b, end)
+        for q in range(b, end):
+            _score(job, q)
+            e.put_seen(job, q, 2)
+            g.gate_take(gate, q, q + 1)
+            for lane in range(LANES):
+                _show(job, q, lane, False)
 
 
 @jit

@@ -11,7 +11,7 @@ from ..pkpd.calls import addresses, call_kernel
 from ..pkpd.individuals import individuals
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
-from ..pkpd.march import march, march_of, pack, unpack
+from ..pkpd.march import march, march_of, pack, prepare, unpack
 from ..pkpd.model import Model
 from ..pkpd.population import starting_states
 from .monitor import EffectSiteMonitor
@@ -22,11 +22,13 @@ ROW = 8 * LANES  # bytes
 
 
 @jit
-def _advance(blocks, kernel, s, x, spare, p, u, k, rows_x, rows_p, rows_u, h, steps):
-    """Move blocks of lanes by ``steps`` steps of h under their rates; addresses but for the numbers."""
+def _advance(blocks, kernel, before, s, x, p, u, k, rows_x, rows_p, rows_u, h, intervals):
+    """Move blocks of lanes by ``intervals`` intervals under their rates; addresses but for the numbers."""
     for b in range(blocks):
         X, P, U = x + b * rows_x * ROW, p + b * rows_p * ROW, u + b * rows_u * ROW
-        march(kernel, s, X, spare, P, U, k, rows_x, 0.0, h, steps)
+        prepare(before, s, P, k, h)
+        for _ in range(intervals):
+            march(kernel, s, X, P, U, k, 0.0, h)
 
 
 @jit
@@ -76,12 +78,12 @@ class TwoDrugMonitor:
         self._none = np.zeros((len(self._p), S.rows_u, LANES))
         self._none[:, : self._route] = np.array([i.typical for i in model.inputs]).reshape(-1, 1)
         self._s, self._k = np.zeros((2, LANES)), np.zeros((m.rows_k, LANES))
-        self._spare, self._y = np.zeros((S.rows_x, LANES)), np.zeros((len(self._p), S.rows_y, LANES))
+        self._y = np.zeros((len(self._p), S.rows_y, LANES))
 
     def _move(self, x: np.ndarray, u: np.ndarray, intervals: int) -> None:
         m, S = self._march, self._march.system
-        places = addresses([self._s, x, self._spare, self._p, u, self._k])
-        _advance(len(x), m.kernel, *places, S.rows_x, S.rows_p, S.rows_u, m.h, intervals * m.steps)
+        places = addresses([self._s, x, self._p, u, self._k])
+        _advance(len(x), m.kernel, m.propagator, *places, S.rows_x, S.rows_p, S.rows_u, m.h, intervals)
 
     def _read(self, x: np.ndarray) -> np.ndarray:
         """(n,) mmHg of typical patients in those states."""

@@ -83,9 +83,21 @@ def test_seeds_of_lanes_equal_lone_worlds_with_that_seed(make, model):
 
 
 @pytest.mark.parametrize(("make", "model"), WORLDS)
-def test_threads_change_no_bit(make, model):
+def test_threads_change_no_bit(make, model, monkeypatch):
+    """With slices as small as a pair of blocks, so that three threads have work."""
     group = people(model, 40)
-    same(play(make(group), 5), play(make(group, threads=3), 5))
+    alone = play(make(group), 5)
+    monkeypatch.setattr("doseloop.virtual.world.SLICE", 1)
+    shared = make(group, threads=3)
+    assert len(shared._edges) == 3
+    assert [a for a, _ in shared._edges] + [shared.blocks] == [0] + [b for _, b in shared._edges]
+    same(alone, play(shared, 5))
+
+
+def test_a_small_world_wakes_no_thread():
+    make, model = WORLDS[0]
+    assert len(make(people(model, 8), threads=2)._edges) == 1
+    assert len(make(people(model, 800), threads=2)._edges) == 2
 
 
 @pytest.mark.parametrize(("make", "model"), WORLDS[::2])

@@ -37,6 +37,7 @@ from .streams import SENSOR
 __all__ = ["ENDINGS", "LoopWorld", "Observation", "World", "lanes_of"]
 
 Seen = TypeVar("Seen")
+SLICE = 64  # least ticks of blocks in a slice (some 50 µs): waking a thread takes as long
 
 ENDINGS = {
     c.RUNNING: "",
@@ -208,8 +209,9 @@ class World(Generic[Seen]):
         self._edges = self._slices()
 
     def _slices(self) -> list[tuple[int, int]]:
-        parts = min(self.threads, self.blocks)
-        edges = np.linspace(0, self.blocks, parts + 1).astype(int).tolist()
+        """Blocks of each thread, whole pairs; fewer threads where a slice would be done sooner than a thread wakes."""
+        parts = max(1, min(self.threads, -(-self.blocks // 2), self.blocks * self.ticks // SLICE))
+        edges = [2 * round(i * self.blocks / parts / 2) for i in range(parts)] + [self.blocks]
         return list(itertools.pairwise(edges))
 
     @property
@@ -225,13 +227,14 @@ class World(Generic[Seen]):
             self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
 
     def _run(self, loop: Callable[..., None], address: int | None = None) -> None:
+        """The calling thread takes the first slice itself: one thread less to wake and to wait for."""
         where = self._address if address is None else address
-        if len(self._edges) == 1:
-            loop(where, 0, self.blocks)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="doseloop-world")
-        for task in [self._pool.submit(loop, where, a, b) for a, b in self._edges]:
+        (first, last), *others = self._edges
+        if others and self._pool is None:
+            self._pool = ThreadPoolExecutor(len(others), thread_name_prefix="doseloop-world")
+        tasks = [self._pool.submit(loop, where, a, b) for a, b in others]
+        loop(where, first, last)
+        for task in tasks:
             task.result()
 
     def reset(

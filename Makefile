@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test check quick format lint types layers warm fmt mutate bench clean
+.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ mutate: $(READY)  ## mutation run over the guard
 
 bench: warm  ## all benchmarks
 	@for f in simulation twin recommendation; do echo "== $$f"; $(BIN)/python benchmarks/$$f.py; done
+
+pages: $(READY)  ## write docs/envs, a page for each environment, from docstrings, spaces and measured scores
+	@$(BIN)/python docs/pages.py
 
 clean:  ## remove what was built and cached here (.venv stays)
 	@rm -rf build dist out *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,10 @@ Thirty patients (parameters read from the peer's environment at run time), rando
 control, 10 days. simglucose runs in an environment of its own and takes a quarter of an hour for each seed; ``--peer
 FILE`` reads what `peers/simglucose_basal_bolus.py` wrote before.
 
-    .venv/bin/python benchmarks/basal_bolus.py [--seeds 5] [--days 10] [--peer FILE.npz ...] [--run-peer 1 2]
+    .venv/bin/python benchmarks/basal_bolus.py [--seeds 5] [--days 10] [--peer FILE.npz ...] [--run-peer 1 2] [--env]
+
+``--env``: through the environment `doseloop/Glucose-v0` with the benchmark's patients, meals, sensor, pump and control
+interval, its guard off as simglucose has none; kept in results/basal_bolus_env.json.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 from common import save
 from doseloop.policies.basal_bolus import BasalBolus
+from doseloop.policies.episodes import play, with_doses
 from doseloop.virtual.glucose_scores import glucose_scores
 from doseloop.virtual.glucose_world import GlucoseWorld
 from doseloop.virtual.people import People
@@ -52,6 +57,28 @@ def ours(people: People, seeds: int, days: int) -> tuple[np.ndarray, float]:
     return world.trace.reshape(world.n, -1, 3).mean(axis=2), seconds
 
 
+def through_environment(people: People, seeds: int, days: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The same in the environment: glucose of each step, who it was (each episode draws somebody), seconds."""
+    env = gymnasium.make_vec(
+        "doseloop.envs:doseloop/Glucose-v0",
+        num_envs=len(people) * seeds,
+        patients=people,
+        meals="simglucose",
+        sensor="simglucose",
+        pump="simglucose",
+        interval=3.0,
+        scored="sensor",
+        start=0.0,
+        hours=24.0 * days,
+        action="dose",
+        guard=False,
+    )
+    began = time.perf_counter()
+    played = play(env, with_doses(BasalBolus()), seed=1)
+    seconds = time.perf_counter() - began
+    return played.truth.reshape(len(played.who), -1, 3).mean(axis=2), people.ids[played.who], seconds
+
+
 def by_patient(glucose: np.ndarray, names: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Scores: each patient's mean over its runs, by group."""
     steps = glucose.shape[1]
@@ -59,10 +86,16 @@ def by_patient(glucose: np.ndarray, names: np.ndarray) -> dict[str, dict[str, np
     scores = glucose_scores(np.array(held), steps)
     out: dict[str, dict[str, np.ndarray]] = {}
     for group in GROUPS:
-        who = sorted({n for n in names if n.startswith(group)})
+        who = sorted({str(n) for n in names if n.startswith(group)})
         out[group] = {s: np.array([scores[s][names == n].mean() for n in who]) for s in SCORES}
     out["all"] = {s: np.concatenate([out[g][s] for g in GROUPS]) for s in SCORES}
     return out
+
+
+def between(values: np.ndarray) -> list[float]:
+    """95 % interval of the mean over patients (t)."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return [round(float(values.mean() - half), 3), round(float(values.mean() + half), 3)]
 
 
 def main() -> None:
@@ -71,6 +104,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--days", type=int, default=10)
     parser.add_argument("--peer", nargs="*", default=[], help="files that the peer's script wrote")
+    parser.add_argument("--env", action="store_true", help="through the environment")
     parser.add_argument("--run-peer", type=int, nargs="*", default=[], help="seeds to run the peer with now")
     args = parser.parse_args()
     script = Path(__file__).parent / "peers" / "simglucose_basal_bolus.py"
@@ -88,14 +122,21 @@ def main() -> None:
             os.environ["DOSELOOP_SIMGLUCOSE"] = out.stdout.strip()
         theirs = [np.load(f) for f in files]
         people = simglucose_people()
-        glucose, seconds = ours(people, args.seeds, args.days)
-        mine = by_patient(glucose, np.tile(people.ids, args.seeds))
+        if args.env:
+            glucose, names, seconds = through_environment(people, args.seeds, args.days)
+        else:
+            names = np.tile(people.ids, args.seeds)
+            glucose, seconds = ours(people, args.seeds, args.days)
+        if missing := set(people.ids) - set(names):
+            raise SystemExit(f"nobody drew {', '.join(sorted(missing))}: more seeds are needed")
+        mine = by_patient(glucose, names)
         result = {
             "days": args.days,
             "our_seeds": args.seeds,
             "our_seconds": seconds,
             "our_patient_days_per_second": len(glucose) * args.days / seconds,
             "ours": {g: {s: round(float(v.mean()), 3) for s, v in rows.items()} for g, rows in mine.items()},
+            "ours_interval": {g: {s: between(v) for s, v in rows.items()} for g, rows in mine.items()},
         }
         if theirs:
             peer = by_patient(
@@ -107,6 +148,7 @@ def main() -> None:
             result["simglucose"] = {
                 g: {s: round(float(v.mean()), 3) for s, v in rows.items()} for g, rows in peer.items()
             }
+            result["simglucose_interval"] = {g: {s: between(v) for s, v in rows.items()} for g, rows in peer.items()}
             result["difference"] = {}
             for g in mine:
                 rows = {}
@@ -115,7 +157,7 @@ def main() -> None:
                     half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
                     rows[s] = {"mean": round(float(d.mean()), 3), "half_width_95": round(float(half), 3)}
                 result["difference"][g] = rows
-    save("basal_bolus", result)
+    save("basal_bolus_env" if args.env else "basal_bolus", result)
     for g in mine:
         line = "  ".join(f"{s} {result['ours'][g][s]:.2f}" for s in SCORES)
         print(f"{g:<11} doseloop    {line}")

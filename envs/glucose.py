@@ -73,6 +73,9 @@ class GlucoseVectorEnv(LoopVectorEnv):
         reward: "magni" or "kovatchev": the risk that counts.
         hours: length of an episode.
         start: hour of the day at which episodes begin; None draws one for each.
+        interval: min between decisions (whole).
+        scored: output of the model that is the truth of rewards and endings: "glucose" in plasma; "sensor", which the
+            usual benchmark scores.
         guard: False hands what is asked to the pump unjudged; ``metadata["guard"]`` and every info tell.
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
@@ -105,6 +108,8 @@ class GlucoseVectorEnv(LoopVectorEnv):
         reward: str = "magni",
         hours: float = 24.0,
         start: float | None = None,
+        interval: float = 5.0,
+        scored: str = "glucose",
         guard: bool = True,
         threads: int = 1,
         **base: Any,
@@ -118,12 +123,13 @@ class GlucoseVectorEnv(LoopVectorEnv):
         people = patients if isinstance(patients, People) else glucose_cohort(model, split, int(patients), group)
         world = GlucoseWorld(
             people,
-            interval=therapy.interval,
+            interval=interval,
             sensor=sensor,
             pump=pump,
             meals=meals,
             life=life,
             faults=faults,
+            scored=scored,
             n=num_envs,
             threads=threads,
         )
@@ -135,7 +141,7 @@ class GlucoseVectorEnv(LoopVectorEnv):
             world,
             features=FEATURES,
             levers=LEVERS[action],
-            steps=round(hours * 60 / therapy.interval),
+            steps=round(hours * 60 / interval),
             mode=list(LEVERS).index(action),
             kernel=glucose_kernel(reward),
             guard=guard,

@@ -68,7 +68,9 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
     Args:
         num_envs: n.
         features, levers: what is observed and what is decided.
-        steps: decisions of an episode; ``max_episode_steps`` (Gymnasium's word) in its place.
+        steps: decisions of an episode.
+        max_episode_steps: decisions of an episode, in place of the usual number (`gymnasium.make_vec` hands it on;
+            `gymnasium.make` keeps it for a wrapper of its own).
         grid: see `spaces.Actions`.
         stack: how many past values of the stacked features stand in an observation beside the newest (0: none).
         autoreset_mode: `AutoresetMode` or its value: "NextStep", "SameStep", or "Disabled" (then ``reset`` with a

@@ -103,7 +103,7 @@ class LoopVectorEnv(DosingVectorEnv):
         self._address = int(self._job.ctypes.data)
 
     @property
-    def seen(self) -> Observation:  # type: ignore[override]
+    def seen(self) -> Observation:
         """What the bedside knows now; each patient's own time is ``clock``."""
         return self.world.observe()
 

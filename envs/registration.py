@@ -14,7 +14,9 @@ __all__ = ["IDS", "register"]
 
 IDS = {
     "doseloop/Glucose-v0": ("glucose", "GlucoseEnv", "GlucoseVectorEnv"),
+    "doseloop/Phenobarbital-v0": ("phenobarbital", "PhenobarbitalEnv", "PhenobarbitalVectorEnv"),
     "doseloop/Propofol-v0": ("propofol", "PropofolEnv", "PropofolVectorEnv"),
+    "doseloop/Vancomycin-v0": ("vancomycin", "VancomycinEnv", "VancomycinVectorEnv"),
 }
 
 

@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from ..virtual.world import Observation
 from .vector import DosingVectorEnv
 
 __all__ = ["DosingEnv"]
@@ -54,7 +53,7 @@ class DosingEnv(gymnasium.Env):
         )
 
     @property
-    def seen(self) -> Observation:
+    def seen(self) -> Any:
         """What the bedside knows now (`virtual.world.Observation` of one patient)."""
         return self.vector.seen
 

@@ -55,7 +55,6 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ..pkpd.errors import DoseloopError
-from ..virtual.world import Observation
 from .film import RENDER_MODES, Film
 from .spaces import Actions, Feature, Lever, Scale
 
@@ -92,7 +91,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
     costs: tuple[str, ...] = ()
     worst = 1.0
     worst_cost = 1.0
-    seen: Observation
+    seen: Any  # `virtual.world.Observation`, or the ward's
     known: Mapping[str, np.ndarray]
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .parts import Bound, DoseLimits, Kind, LimitsError, RateLimits, Unlimited
 from .reasons import Code
 from .values import per_hour
 
-__all__ = ["Batch", "OwnLimits", "guard_batch"]
+__all__ = ["Batch", "OwnLimits", "Tables", "guard_batch", "tables_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,27 +181,53 @@ def guard_batch(batch: Batch, limits: Limits) -> tuple[NDArray[np.float64], NDAr
     arrays = _arrays(batch, limits)
     n = arrays["amount"].size
     allowed, mask = np.empty(n), np.empty(n, dtype=np.int64)
+    tables = tables_of(
+        limits, batch.kind, batch.route, batch.unit, batch.weight_unit, batch.measurement_units, batch.projection_units
+    )
+    # Compiled code warns of nothing; the same code uncompiled would warn of inf times 0 where a limit is off.
+    with np.errstate(all="ignore"):
+        judge(Numbers(**arrays), *tables, allowed, mask)
+    return allowed, mask
+
+
+class Tables(NamedTuple):
+    """A table of limits as `kernel.judge` reads it, for requests of one kind, route and units."""
+
+    request_faults: int
+    weight_unit_is_wrong: bool
+    table: Table
+    bounds: Bounds
+    rows: Row
+
+
+def tables_of(
+    limits: Limits,
+    kind: Kind,
+    route: str,
+    unit: str,
+    weight_unit: str,
+    measurement_units: Sequence[str],
+    projection_units: Sequence[str],
+) -> Tables:
+    """A table of limits in numbers, for a loop that calls `kernel.judge` itself on arrays that it keeps.
+
+    The arguments are fields of `Batch`; their units stand in the order of the table's rows.
+    """
     faults = 0
-    action = limits.action(batch.kind, batch.route)
+    action = limits.action(kind, route)
     if action is None:
         faults |= Code.ACTION_UNKNOWN.bit
         # Its numbers are not read: a fault of the request comes before every limit.
         action = limits.actions[0]
-    elif batch.unit != action.unit:
+    elif unit != action.unit:
         faults |= Code.UNIT_WRONG.bit
-    # Compiled code warns of nothing; the same code uncompiled would warn of inf times 0 where a limit is off.
-    with np.errstate(all="ignore"):
-        judge(
-            Numbers(**arrays),
-            faults,
-            batch.weight_unit != "kg",
-            _table(limits, action),
-            _bounds(limits, batch.projection_units),
-            _rows(limits, batch.measurement_units),
-            allowed,
-            mask,
-        )
-    return allowed, mask
+    return Tables(
+        faults,
+        weight_unit != "kg",
+        _table(limits, action),
+        _bounds(limits, projection_units),
+        _rows(limits, measurement_units),
+    )
 
 
 def _lower_limit(limit: Bound | Unlimited) -> float:

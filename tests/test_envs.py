@@ -9,8 +9,13 @@ from doseloop.pkpd.errors import DoseloopError
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-IDS = ("doseloop/Glucose-v0", "doseloop/Propofol-v0")
-SMALL = {"doseloop/Glucose-v0": {"patients": 30, "hours": 2}, "doseloop/Propofol-v0": {"patients": 30, "minutes": 2}}
+IDS = ("doseloop/Glucose-v0", "doseloop/Phenobarbital-v0", "doseloop/Propofol-v0", "doseloop/Vancomycin-v0")
+SMALL = {
+    "doseloop/Glucose-v0": {"patients": 30, "hours": 2},
+    "doseloop/Phenobarbital-v0": {"patients": 30},
+    "doseloop/Propofol-v0": {"patients": 30, "minutes": 2},
+    "doseloop/Vancomycin-v0": {"patients": 30},
+}
 
 
 def many(id, n, **how):

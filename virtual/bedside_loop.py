@@ -19,7 +19,7 @@ from .lane_draws import ROWS
 from .levels import KEPT, LEVEL_ROWS, NEXT, TIME, VALUE, draw_sample, levels_admit, take_results
 from .renal import BEFORE, MADE, RENAL_ROWS, SCR, SHOWN, WEIGHT, renal_admit, renal_day
 
-__all__ = ["SLOTS", "bedside_reset", "bedside_step"]
+__all__ = ["SLOTS", "bedside_ahead", "bedside_reset", "bedside_step"]
 
 (
     COURSE,  # outputs at the end of each tick of the last interval: (blocks, ticks, rows_y, 8)
@@ -304,3 +304,25 @@ def bedside_reset(job, first, last):
         c.propagate(job, b)
         c.outputs_of(job, b)
         _say(job, b)
+
+
+@jit
+def bedside_ahead(job, ticks, which, states, none, course, first, last):
+    """The outputs of the next ticks if nothing more is given, in blocks that ``which`` (blocks,) marks.
+
+    ``states`` (blocks, 2, rows_x, 8) is working memory, ``none`` (rows_u, 8) zeros, ``course`` (blocks, ticks, rows_y,
+    8) is filled: addresses.
+    """
+    rows_x, rows_y, sums = geti(job, c.ROWS_X), geti(job, c.ROWS_Y), geti(job, SUM_ROW)
+    for b in range(first, last):
+        if geti(which, b) == 0:
+            continue
+        own, s = c.block(job, c.X, rows_x, b), c.block(job, c.S, 2, b)
+        x, spare = states + 2 * b * rows_x * c.LINE, states + (2 * b + 1) * rows_x * c.LINE
+        p, k = c.block(job, c.P, geti(job, c.ROWS_P), b), c.block(job, c.K, geti(job, c.ROWS_K), b)
+        for i in range(rows_x * LANES):
+            put(x, i, 0.0 if sums * LANES <= i < (sums + 1) * LANES else get(own, i))
+        for j in range(ticks):
+            call_kernel(geti(job, c.KERNEL), s, x, p, none, k, spare)
+            x, spare = spare, x
+            call_kernel(geti(job, c.OUTPUTS), s, x, p, none, k, course + (b * ticks + j) * rows_y * c.LINE)

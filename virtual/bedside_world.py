@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
 from ..pkpd.individuals import individual_kernel, individuals
 from ..pkpd.lanes import LANES
@@ -210,6 +211,12 @@ class BedsideWorld(World[BedsideObservation]):
         return self._lanes("EXPOSURE")
 
     @property
+    def raw(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """The world's own arrays, not copies, for compiled rewards: AUC of the last intervals (blocks, intervals of a
+        day, 8), outputs of the last interval (blocks, ticks, outputs, 8), and the row of the scored one."""
+        return self._state["EXPOSURE"], self._fixed["COURSE"], self._sizes["TRUE"]
+
+    @property
     def renal(self) -> Mapping[str, np.ndarray]:
         """True creatinine clearance (mL/min) and serum creatinine (mg/dL) of the day, and the course's kind (0 to 3:
         stable, improving, falling, injury), (n,) each; NaN where the model has no creatinine."""
@@ -225,6 +232,27 @@ class BedsideWorld(World[BedsideObservation]):
     def covariates(self) -> np.ndarray:
         """(n, covariates) of the day, in the order of the model; creatinine is that to which clearance leads."""
         return self._lanes("FIXED")[:, len(self.people.model.theta) :]
+
+    def ahead(self, hours: float, lanes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What the next hours would bring if nothing more were given and no kidney changed; nothing moves.
+
+        Args:
+            hours: a whole number of ticks.
+            lanes: (n,) mask, whose courses are wanted; default all.
+
+        Returns:
+            Levels (n, ticks), mg/L, and AUC (n,), mg·h/L; of the lanes asked for, and of others anything.
+        """
+        S, B, ticks = self._march.system, self.blocks, round(hours / self.tick)
+        which = np.ones(B, dtype=np.int64)
+        if lanes is not None:
+            which[:] = np.concatenate([lanes, np.zeros(B * LANES - self.n, dtype=bool)]).reshape(B, LANES).any(axis=1)
+        states, none = np.zeros((B, 2, S.rows_x, LANES)), np.zeros((S.rows_u, LANES))
+        course = np.zeros((B, ticks, S.rows_y, LANES))
+        loop.bedside_ahead(self._address, ticks, *addresses([which, states, none, course]), 0, B)
+        rows = course.transpose(2, 0, 3, 1).reshape(S.rows_y, -1, ticks)[:, : self.n]
+        true = self._sizes["TRUE"]
+        return rows[true].copy(), rows[len(self.people.model.outputs) + true, :, -1].copy()
 
     def _lanes(self, name: str) -> np.ndarray:
         rows = self._state[name]

@@ -1,0 +1,175 @@
+"""What the two environments of a ward share: patients, world, guard, what is observed, how a dose is meant."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import therapies
+from ..pkpd.errors import DoseloopError
+from ..therapies.bedside_gate import BedsideGate, infusion_of
+from ..virtual.bedside_world import BedsideObservation, BedsideWorld
+from ..virtual.levels import Levels
+from ..virtual.people import People
+from ..virtual.renal import Renal
+from .bedside_code import BELIEF, KIDNEYS, WARD, ward_features
+from .episode import episode_draws
+from .spaces import Feature, Lever
+from .vector import DosingVectorEnv
+
+__all__ = ["WardVectorEnv"]
+
+FEATURES = (
+    Feature("time", "h", 0, 168, 0, 1440, "since admission"),
+    Feature("level", "mg/L", 0, 40, 0, 200, "newest known; 0: none, or below the limit of quantification"),
+    Feature("level age", "h", 0, 72, 0, 240, "since that sample; 240 and more: none"),
+    Feature("level after", "h", 0, 24, 0, 72, "from the start of the dose before that sample to it; 72: none"),
+    Feature("level dose", "mg/kg", 0, 30, 0, 60, "that dose"),
+    Feature("level 2", "mg/L", 0, 40, 0, 200, "the newest but one, as above"),
+    Feature("level 2 age", "h", 0, 72, 0, 240),
+    Feature("level 2 after", "h", 0, 24, 0, 72),
+    Feature("level 2 dose", "mg/kg", 0, 30, 0, 60),
+    Feature("dose 1", "mg/kg", 0, 30, 0, 60, "given in the last interval"),
+    Feature("dose 2", "mg/kg", 0, 30, 0, 60, "in the one before"),
+    Feature("dose 3", "mg/kg", 0, 30, 0, 60, "in the one before that"),
+    Feature("since dose", "h", 0, 48, 0, 96, "from the start of the last dose; 96: none"),
+    Feature("given", "mg/kg", 0, 250, 0, 1000, "since admission"),
+)
+RENAL = (
+    Feature("creatinine", "mg/dL", 0, 4, 0, 20, "the laboratory's of the day"),
+    Feature("creatinine rise", "1", -0.5, 0.5, -2, 2, "its logarithm less that of the day before"),
+    Feature("clearance", "mL/min", 0, 150, 0, 400, "by Cockcroft and Gault from it"),
+)
+EXPECTED = (
+    Feature("expected level", "mg/L", 0, 40, 0, 400, "now, by the plain rules of `therapies.bedside_rules`"),
+    Feature("expected AUC", "mg*h/L", 0, 1000, 0, 5000, "of the last 24 h, by the same"),
+    Feature("ratio", "1", -1, 1, -4, 4, "log of measured over expected levels, filtered"),
+    Feature("doubt", "1", 0, 0.5, 0, 2, "its standard deviation"),
+)
+
+
+class WardVectorEnv(DosingVectorEnv, abc.ABC):
+    """n patients of a drug dosed by the hour. A subclass says who they are, in what doses, and what the truth costs."""
+
+    drug = ""
+    persons: tuple[Feature, ...] = ()  # of `People.known`, by name
+    dose: Lever  # "dose": the lever in mg, or per kg
+    per_kg = False  # whether ``dose`` is
+    usual = 0.0  # mg/kg: what "usual" multiplies
+    most_usual = 4.0
+
+    def __init__(
+        self,
+        num_envs: int,
+        people: People,
+        *,
+        interval: float,
+        days: float,
+        action: str,
+        levels: Levels | str,
+        renal: Renal | str,
+        maturation: Any,
+        guard: str,
+        belief: bool,
+        threads: int,
+        **base: Any,
+    ) -> None:
+        therapy = therapies.load(self.drug)
+        known = people.known
+        bad = [] if action in ("dose", "usual") else [f"action '{action}'; there are dose, usual"]
+        bad += [] if guard in ("on", "off") else [f"guard '{guard}'; there are on, off"]
+        bad += [f"patients: known['{f.name}'] is missing" for f in self.persons if f.name not in known]
+        if not (days > 0 and abs(days * 24 / interval - round(days * 24 / interval)) < 1e-9):
+            bad.append(f"days {days}: a whole number of intervals of {interval} h is meant")
+        if bad:
+            raise DoseloopError([f"{self.name}: {b}" for b in bad])
+        self.world = BedsideWorld(
+            people,
+            interval=interval,
+            infusion=infusion_of(therapy),
+            levels=levels,
+            renal=renal,
+            maturation=maturation,
+            n=num_envs,
+            threads=threads,
+        )
+        self.interval, self.share = interval, interval / 24.0
+        self.gate, self.guarded, self.belief = BedsideGate(therapy, num_envs, interval, threads), guard == "on", belief
+        self.kidneys = "scr" in people.model.names("covariates")
+        self._step = float(therapy.limits.actions[0].increment.value)
+        lever, self._action = self.dose, action
+        if action == "usual":
+            lever = Lever("dose", f"× {self.usual:g} mg/kg", 0, self.most_usual, "multiple of the usual dose")
+        extra = (*(RENAL if self.kidneys else ()), *(EXPECTED if belief else ()))
+        features = (*FEATURES, *extra, *self.persons)
+        self._filled = WARD + KIDNEYS * self.kidneys + BELIEF * belief
+        super().__init__(num_envs, features=features, levers=(lever,), steps=round(days * 24 / interval), **base)
+        self._form = np.zeros((num_envs, len(features)))
+        self._all = np.ones(num_envs, dtype=bool)
+
+    @abc.abstractmethod
+    def _parts(self, asked: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+        """(rewards + costs, n) of the last interval, a new array."""
+
+    def _admit(self, lanes: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
+        u = episode_draws(seeds[lanes], episodes[lanes], 1)
+        who = self.world.who if self._begun else np.zeros(self.num_envs, dtype=np.int64)
+        who[lanes] = (u[:, 0] * len(self.world.people)).astype(np.int64)
+        self.seen: BedsideObservation = self.world.reset(
+            seeds, only=lanes if self._begun else None, who=who, place=episodes
+        )
+        self.known = {k: v[who] for k, v in self.world.people.known.items()}
+        self.gate.reset(self.known, lanes)
+        self.gate.see(self.seen, lanes)
+        for j, f in enumerate(self.persons):
+            self._form[:, self._filled + j] = self.known[f.name]
+        self._masks = np.zeros(self.num_envs, dtype=np.int64)
+
+    def doses(self, asked: np.ndarray) -> np.ndarray:
+        """(n,) mg of the levers' values (n, 1)."""
+        if self._action == "usual":
+            return asked[:, 0] * (self.usual * self.known["weight"])
+        return asked[:, 0] * self.known["weight"] if self.per_kg else asked[:, 0]
+
+    def actions_of(self, doses: np.ndarray) -> np.ndarray:
+        """Actions (n, 1) that ask for these doses (n,), mg, as far as the lever reaches (continuous actions only)."""
+        lever = self.actions.levers[0]
+        unit = self.doses(np.ones((self.num_envs, 1)))
+        return np.clip(2.0 * (doses / unit - lever.low) / (lever.high - lever.low) - 1.0, -1.0, 1.0)[:, None]
+
+    def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wish = self.doses(asked)
+        allowed, masks = self.gate.judge(wish)
+        if self.guarded:
+            self._masks = masks.copy()
+        else:
+            allowed = wish
+        self.seen = self.world.step(allowed[:, None])
+        self.gate.see(self.seen, self._all)
+        return self._parts(wish, allowed), self.seen.ended
+
+    def _features(self) -> np.ndarray:
+        out, seen = self._form.copy(), self.seen
+        ward_features(
+            out, self.gate.memory, self.gate.weight, seen.clock, seen.levels.T, seen.level_times.T, seen.creatinine,
+            seen.creatinine_before, self.kidneys, self.belief, self.gate.volume, round(24.0 / self.interval),
+        )  # fmt: skip
+        return out
+
+    def _notes(self) -> dict[str, np.ndarray]:
+        return {"guard": self._masks.copy(), "given": self.seen.delivered[:, 0].copy()}
+
+    def privileged(self) -> Mapping[str, np.ndarray]:
+        """The plant's true outputs, state, parameters of the day, kidneys, AUC of the last intervals, and who it is."""
+        w = self.world
+        return {
+            **w.outputs,
+            "state": w.state,
+            "parameters": w.parameters,
+            **w.renal,
+            "exposure": w.exposure,
+            "who": w.who,
+        }

@@ -2,7 +2,9 @@
 
 .venv/bin/python benchmarks/closed_loop.py glucose            our cohort: meals announced, mis-counted, unannounced; the
                                                               patient of another model than the controller's
-.venv/bin/python benchmarks/closed_loop.py propofol           1,000 operations of 20 min, 1,000 under Struys' profile
+.venv/bin/python benchmarks/closed_loop.py propofol           1,000 operations of 20 min, with the usual noise of the
+                                                              monitor and with white noise of SD 3; 300 under Struys'
+                                                              profile; then what noise, surgery and ignorance cost
 .venv/bin/python benchmarks/closed_loop.py usual              the usual benchmark: simglucose's 30 patients, 10 days,
                                                               5 seeds (DOSELOOP_SIMGLUCOSE=…/site-packages/simglucose)
 
@@ -25,7 +27,7 @@ import numpy as np
 from common import RESULTS, save
 from doseloop.controller.ladder import LoopOutcome
 from doseloop.models import load
-from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
+from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC, AnaesthesiaTuning
 from doseloop.policies.basal_bolus import BasalBolus
 from doseloop.policies.closed_loop import Run, run
 from doseloop.policies.glucose_mpc import GlucoseMPC
@@ -34,14 +36,15 @@ from doseloop.policies.policy import Policy
 from doseloop.policies.target_controlled import TargetControlled, Titration
 from doseloop.therapies import load_loop
 from doseloop.therapies.gate import Gate
-from doseloop.twin.statements import BRETON, follow_glucose
+from doseloop.twin.belief import Belief
+from doseloop.twin.follow import Sensor
+from doseloop.twin.statements import BRETON, bis_sensor, follow_glucose, follow_propofol
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
 from doseloop.virtual.anaesthesia_scores import anaesthesia_scores
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.glucose_cohort import glucose_cohort
 from doseloop.virtual.glucose_scores import glucose_scores
 from doseloop.virtual.glucose_world import GlucoseWorld
-from doseloop.virtual.people import People
 from doseloop.virtual.table import simglucose_people
 from doseloop.virtual.world import LoopWorld
 from scipy.stats import bootstrap
@@ -50,8 +53,8 @@ S2008, HOVORKA = "glucose_t1d_uvapadova2008", "glucose_t1d_hovorka2004"
 SHORT = {S2008: "S2008", HOVORKA: "Hovorka"}
 GLUCOSE = {"tir": "TIR", "tbr": "<70", "tbr54": "<54", "tar": ">180", "ended": "ended"}
 BIS = {
-    "in_range": "40-60",
-    "in_range_after": "40-60 after 3 min",
+    "in_range": "40-60 in maintenance",
+    "in_range_after": "after 3 min",
     "mdape": "MDAPE",
     "went_below40": "cases <40",
     "settling": "settling",
@@ -190,50 +193,95 @@ def usual_mpc(model_id: str, announced: bool, threads: int) -> GlucoseMPC:
     return GlucoseMPC(model_id, 3.0, announced=announced, follow=follow, threads=threads)
 
 
-def propofol_row(name: str, r: Run, gate: Gate, since: float) -> dict[str, Any]:
-    """Scores of operations: of all of it, and after induction."""
+def propofol_row(name: str, r: Run, gate: Gate, induction: float = 10.0) -> dict[str, Any]:
+    """Scores of operations on the true BIS: of all of it, from minute 3, and after ``induction`` min (maintenance).
+
+    Settling counts from minute 0; a case went below 40 if BIS did at any time; MDAPE is of maintenance.
+    """
     whole = anaesthesia_scores(r.truth, r.tick)
-    later = anaesthesia_scores(r.truth, r.tick, since=since)
-    after = anaesthesia_scores(r.truth, r.tick, since=3.0)
+    first = anaesthesia_scores(r.truth, r.tick, until=induction)
+    later = anaesthesia_scores(r.truth, r.tick, since=induction)
     scores: Mapping[str, np.ndarray] = {
-        "in_range": whole["in_range"],
-        "in_range_after": after["in_range"],
+        "in_range": later["in_range"],
+        "in_range_after": anaesthesia_scores(r.truth, r.tick, since=3.0)["in_range"],
         "mdape": later["mdape"],
         "went_below40": 100.0 * whole["went_below40"],
         "settling": whole["settling"],
         "global": later["global"],
     }
-    out: dict[str, Any] = {"name": name, "guard": {c.name: k for c, k in gate.counts.items() if k}}
+    out: dict[str, Any] = {"name": name, "patients": len(r), "minutes": len(r.times) * r.interval}
     for key, v in scores.items():
         middle = np.median if key in ("settling", "global", "mdape") else np.mean
         finite = np.where(np.isfinite(v), v, 1e3)
         out[key] = {"value": float(middle(finite)), "interval": interval(finite, middle)}
-    out["maintenance"] = {k: float(np.mean(later[k])) for k in ("in_range", "below40", "above60")}
+    out["maintenance"] = {k: float(np.mean(later[k])) for k in ("in_range", "below40", "above60", "mdape", "mdpe")}
+    out["cases below 40"] = {
+        "induction": 100.0 * float(first["went_below40"].mean()),
+        "maintenance": 100.0 * float(later["went_below40"].mean()),
+    }
+    out["cases below 30"] = 100.0 * float((r.truth < 30).any(axis=1).mean())
     out["settled in 3 min"] = 100.0 * float(np.mean(whole["settling"] <= 3.0))
+    out["whole"] = {k: float(np.mean(whole[k])) for k in ("in_range", "below40", "above60")}
+    out["guard"] = {c.name: k for c, k in getattr(gate, "counts", {}).items() if k}
+    if r.outcomes is not None:
+        out["outcomes"] = {LoopOutcome(k).name: int((r.outcomes == k).sum()) for k in np.unique(r.outcomes).tolist()}
     out["ms_per_decision"] = 1e3 * r.thinking / r.reading.size
     cells = "  ".join(f"{label} {out[k]['value']:.2f}" for k, label in BIS.items())
-    print(f"{name:<40} {cells}  maintenance {out['maintenance']['in_range']:.1f}", flush=True)
+    print(f"{name:<48} {cells}  settled in 3 min {out['settled in 3 min']:.0f}", flush=True)
     return out
 
 
+class Told(AnaesthesiaMPC):
+    """The policy with the true patient in place of what it believes: what better knowledge could bring."""
+
+    oracle = True
+
+    def __init__(self, world: AnaesthesiaWorld) -> None:
+        super().__init__(tuning=AnaesthesiaTuning(draws=1))
+        self.world = world
+
+    def observe(self, seen: Any, given: Mapping[str, np.ndarray]) -> Belief:
+        """As ever, with the belief's mean overwritten."""
+        believed, w = super().observe(seen, given), self.world
+        mean = np.zeros_like(believed.mean)
+        mean[:, : w.state.shape[1]] = w.state
+        if seen.time > 0:
+            mean[:, self.row["offset"]] = w.truth[:, -1] - w.outputs["bis"]
+        parameters = w.people.parameters[w.who]
+        return replace(believed, mean=mean, individuals=lambda _: parameters)
+
+
 def propofol(args: argparse.Namespace, rows: Rows) -> None:
-    """Held-out operations under MPC, a tuned PID and target-controlled infusion."""
+    """Held-out operations under MPC, a tuned PID and target-controlled infusion; then where the rest comes from."""
     n = 100 if args.quick else (args.patients or 1000)
-    people = anaesthesia_cohort("propofol_eleveld2018", "test", n)
-    for surgery, minutes in (("step", 20.0), ("struys2004", 60.0)):
-        cases: list[tuple[str, People, Policy]] = [
-            ("MPC", people, AnaesthesiaMPC(threads=args.threads)),
-            ("PID", people, PID()),
-            ("TCI", people, TargetControlled()),
-            ("TCI, titrated", people, TargetControlled(titration=Titration())),
-        ]
-        for what, who, policy in cases:
-            if not rows.wanted(f"{surgery}, {what}"):
-                continue
-            world = AnaesthesiaWorld(who, surgery=surgery, keep=True, threads=args.threads)
-            name = f"{n} x {minutes:g} min, {surgery}, {what}"
-            r, gate = closed(world, policy, "propofol", minutes, args.seed, name)
-            rows.add(propofol_row(name, r, gate, since=10.0) | {"patients": n, "seed": args.seed})
+    model, T = "propofol_eleveld2018", args.threads
+    white, ideal = bis_sensor(3.0, None), Sensor(additive=0.3)
+
+    def one(name: str, policy: Policy | None, who: int, minutes: float, surgery: str, monitor: str) -> None:
+        name = f"{who} x {minutes:g} min, {surgery}, {monitor} noise, {name}"
+        if rows.wanted(name):
+            people = anaesthesia_cohort(model, args.split, who)
+            world = AnaesthesiaWorld(people, surgery=surgery, monitor=monitor, keep=True, threads=T)
+            r, gate = closed(world, policy or Told(world), "propofol", minutes, args.seed, name)
+            rows.add(propofol_row(name, r, gate) | {"seed": args.seed, "split": args.split})
+
+    def mpc(sensor: Sensor | None = None) -> Policy:
+        return AnaesthesiaMPC(follow=follow_propofol(load(model), sensor=sensor), threads=T)
+
+    fewer = min(n, 300)
+    for surgery, monitor, who, minutes in (
+        ("step", "usual", n, 20.0),
+        ("step", "white", n, 20.0),
+        ("struys2004", "usual", fewer, 60.0),
+    ):
+        one("MPC", mpc(white if monitor == "white" else None), who, minutes, surgery, monitor)
+        one("PID", PID(), who, minutes, surgery, monitor)
+        one("TCI", TargetControlled(), who, minutes, surgery, monitor)
+        one("TCI, titrated", TargetControlled(titration=Titration()), who, minutes, surgery, monitor)
+    one("MPC", mpc(), fewer, 20.0, "none", "usual")
+    one("MPC", mpc(ideal), fewer, 20.0, "step", "ideal")
+    one("MPC told the patient", None, fewer, 20.0, "step", "usual")
+    one("MPC told the patient", None, fewer, 20.0, "none", "usual")
 
 
 def main() -> None:
@@ -244,6 +292,7 @@ def main() -> None:
     parser.add_argument("--days", type=int)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--split", default="test", help="of the cohort (propofol)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     args = parser.parse_args()

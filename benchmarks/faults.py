@@ -21,7 +21,7 @@ from common import save
 from doseloop.controller.ladder import LoopOutcome
 from doseloop.controller.realtime import Fault as SolverFault
 from doseloop.pkpd.individuals import individuals
-from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC, AnaesthesiaTuning
+from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
 from doseloop.policies.closed_loop import Run, run
 from doseloop.policies.following import FollowingPolicy
 from doseloop.policies.glucose_mpc import GlucoseMPC
@@ -221,7 +221,7 @@ def main() -> None:
             policy: Any = GlucoseMPC(S2008, 5.0, threads=args.threads)
         else:
             world = AnaesthesiaWorld(people, surgery="struys2004", faults=faults, keep=True, threads=args.threads)
-            policy = AnaesthesiaMPC(tuning=AnaesthesiaTuning(draws=8), threads=args.threads)
+            policy = AnaesthesiaMPC(threads=args.threads)
         if name in SOLVER:
             policy = Failing(policy, SOLVER[name], args.seed)
         gate = Gate(load_loop(args.therapy), world.interval)

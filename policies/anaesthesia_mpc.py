@@ -6,7 +6,7 @@ the pump confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +15,14 @@ from ..controller.ladder import Trust
 from ..controller.problem import Goal, Move, Problem
 from ..controller.snapshot import Snapshot
 from ..models import load
-from ..pkpd.model import Model
-from ..twin.follow import Follow, Sensor, Wander
+from ..twin.follow import Follow
+from ..twin.statements import follow_propofol
 from ..virtual.world import Observation
 from .following import FollowingPolicy
 from .target_controlled import TargetControlled
 
-__all__ = ["AnaesthesiaMPC", "AnaesthesiaTuning", "follow_bis"]
+__all__ = ["AnaesthesiaMPC", "AnaesthesiaTuning"]
 
-STIMULATION = Wander(5.0, 10.0, start=1.0)  # BIS, min
-COLOURED = Wander(4.4, 0.5)  # BIS, min: `virtual.monitors`
 TRUST = Trust(oldest=0.5, discrepancy=(2.0,))  # min; BIS
 PATIENCE = 2.0  # min without a signal, then target-controlled infusion; our own choice
 USUAL = 0.1  # mg/kg/min: a maintenance rate
@@ -42,42 +40,25 @@ class AnaesthesiaTuning:
         draws: of the belief, over which the plan is made.
         rate: largest rate, mg/kg/min.
         passing: min with which stimulation is expected to pass.
+        margin: BIS by which the soft band stands higher at first, while the patient is unknown; it falls by a line
+            to 0 at ``arrival`` min. How sensitive he is shows only after the reading's delay, and what was given by
+            then cannot be taken back.
     """
 
     target: float = 50.0
     low: float = 43.0
     high: float = 60.0
     weight: float = 1 / 10**2
-    low_weight: float = 3.0
+    low_weight: float = 10.0
     high_weight: float = 0.01
     change_weight: float = 0.03
     stages: int = 60
     blocks: tuple[int, ...] = (1, 1, 2, 2, 4, 8, 12)
-    draws: int = 32
-    rate: float = 1.5
-    passing: float = 2.0
-
-
-def follow_bis(
-    model: Model,
-    interval: float,
-    *,
-    stimulation: Wander = STIMULATION,
-    noise: float = 1.0,
-    coloured: Wander | None = COLOURED,
-    effects: Sequence[str] | None = None,
-) -> Follow:
-    """What is estimated: amounts, the patient's effects, the stimulation, the monitor's slow noise."""
-    return Follow(
-        model,
-        interval,
-        "bis",
-        Sensor(additive=noise, coloured=coloured, delay="delay", quality=50.0),
-        effects=effects,
-        offset=stimulation,
-        late=1.0,
-        longest_delay=4.0,
-    )
+    draws: int = 8
+    rate: float = 2.5
+    passing: float = 8.0
+    margin: float = 5.0
+    arrival: float = 10.0
 
 
 class AnaesthesiaMPC(FollowingPolicy):
@@ -87,7 +68,7 @@ class AnaesthesiaMPC(FollowingPolicy):
         model_id: the model it believes in.
         interval: min between decisions.
         tuning: see `AnaesthesiaTuning`.
-        follow: what is estimated; default `follow_bis`.
+        follow: what is estimated; default `twin.statements.follow_propofol`.
         threads: for the solves.
     """
 
@@ -112,7 +93,7 @@ class AnaesthesiaMPC(FollowingPolicy):
             draws=t.draws,
             blocks=(*t.blocks, t.stages - sum(t.blocks)),
         )
-        super().__init__(model, interval, follow or follow_bis(model, interval), problem, TRUST, PATIENCE, threads)
+        super().__init__(model, interval, follow or follow_propofol(model, interval), problem, TRUST, PATIENCE, threads)
         self.usual = TargetControlled(interval=interval)
         self.passes = -np.expm1(-interval * np.arange(1, t.stages + 1) / t.passing)
 
@@ -133,17 +114,19 @@ class AnaesthesiaMPC(FollowingPolicy):
             states, parameters = belief.states[:, None], belief.parameters[:, None]
             offset = belief.mean[:, self.row["offset"]][:, None]
         usual = (USUAL * self.weight)[:, None]
+        # a band that stands higher is a depth that counts as lower, with the target moved alike
+        margin = t.margin * max(1.0 - seen.time / t.arrival, 0.0)
         # the plan holds the stimulation as it is; by the time drug acts on it, part of it has passed
         passed = belief.mean[:, self.row["offset"]][:, None] * self.passes
         snapshot = Snapshot(
             states=states,
             parameters=parameters,
             last=np.nan_to_num(seen.delivered[:, :1]),
-            offset=offset[:, :, None],
+            offset=offset[:, :, None] - margin,
             high=(t.rate * self.weight)[:, None],
             scale=usual,
             reference=usual,
-            target=(t.target + passed)[:, :, None],
+            target=(t.target - margin + passed)[:, :, None],
         )
         high = t.rate * self.weight
         rate = self.decide(snapshot, self.usual.act(seen)[:, 0], np.zeros(self.n), high)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ..pkpd.model import Model
 from .follow import Disturbed, Follow, Process, Sensor, Wander, Watch
 
-__all__ = ["BRETON", "DEXCOM_G6", "follow_glucose", "follow_propofol"]
+__all__ = ["BRETON", "DEXCOM_G6", "bis_sensor", "follow_glucose", "follow_propofol"]
 
 # Continuous glucose monitors, mg/dL and min. A Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to
 # its two of order 2, with a slow part (calibration).
@@ -65,22 +65,39 @@ def follow_glucose(
     )
 
 
+BIS_NOISE = Wander(4.4, 1 / (60 * 0.0622), order=2)  # as it was identified: `virtual.monitors`
+STIMULATION = Wander(8.0, 10.0, start=0.5)  # BIS, min
+
+
+def bis_sensor(additive: float = 1.0, coloured: Wander | None = BIS_NOISE) -> Sensor:
+    """A BIS monitor with its noise.
+
+    Readings of a signal quality below 60 are not used; the delay is the patient's own (individual parameter ``delay``)
+    and 2 min · (1 - quality / 100) more.
+    """
+    return Sensor(additive, coloured=coloured, delay="delay", quality=60.0, quality_delay=2.0, low=0.0, high=100.0)
+
+
 def follow_propofol(
     model: Model,
     interval: float = 1 / 12,
     *,
+    sensor: Sensor | None = None,
+    stimulation: Wander = STIMULATION,
     effects: Sequence[str] | None = None,
     late: float = 0.25,
 ) -> Follow:
     """BIS under propofol, by a monitor that lags and smooths.
 
     Estimated beside the states: the patient's effects, the stimulation of surgery (an offset of BIS), the monitor's
-    noise (a critically damped process, as it was identified: `virtual.monitors`). Readings of a signal quality below
-    60 are not used; the delay is the patient's own and 2 min · (1 - quality / 100) more.
+    noise (a critically damped process). Stimulation that may wander faster is followed sooner and leaves less to be
+    learnt about the patient; the default is what held closed loops best (docs/loop.md).
 
     Args:
         model: output ``bis``, individual parameter ``delay``.
         interval: min between samples.
+        sensor: default `bis_sensor`.
+        stimulation: BIS, min.
         effects: to estimate; default all but those of other drugs.
         late: how late a reading may come, min.
     """
@@ -90,18 +107,10 @@ def follow_propofol(
         model,
         interval,
         "bis",
-        Sensor(
-            additive=0.5,
-            coloured=Wander(4.4, 1 / (60 * 0.0622), order=2),
-            delay="delay",
-            quality=60.0,
-            quality_delay=2.0,
-            low=0.0,
-            high=100.0,
-        ),
+        bis_sensor() if sensor is None else sensor,
         effects=effects,
         memory=math.inf,
-        offset=Wander(20.0, 25.0, start=1.0),
+        offset=stimulation,
         late=late,
         longest_delay=2.0,
         watch=Watch(),

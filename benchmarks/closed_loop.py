@@ -27,16 +27,16 @@ import numpy as np
 from common import RESULTS, save
 from doseloop.controller.ladder import LoopOutcome
 from doseloop.models import load
-from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC, AnaesthesiaTuning
+from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
 from doseloop.policies.basal_bolus import BasalBolus
 from doseloop.policies.closed_loop import Run, run
 from doseloop.policies.glucose_mpc import GlucoseMPC
+from doseloop.policies.oracle import AnaesthesiaOracle
 from doseloop.policies.pid import PID
 from doseloop.policies.policy import Policy
 from doseloop.policies.target_controlled import TargetControlled, Titration
 from doseloop.therapies import load_loop
 from doseloop.therapies.gate import Gate
-from doseloop.twin.belief import Belief
 from doseloop.twin.follow import Sensor
 from doseloop.twin.statements import BRETON, bis_sensor, follow_glucose, follow_propofol
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
@@ -231,24 +231,16 @@ def propofol_row(name: str, r: Run, gate: Gate, induction: float = 10.0) -> dict
     return out
 
 
-class Told(AnaesthesiaMPC):
+def told(world: AnaesthesiaWorld) -> AnaesthesiaOracle:
     """The policy with the true patient in place of what it believes: what better knowledge could bring."""
-
-    oracle = True
-
-    def __init__(self, world: AnaesthesiaWorld) -> None:
-        super().__init__(tuning=AnaesthesiaTuning(draws=1))
-        self.world = world
-
-    def observe(self, seen: Any, given: Mapping[str, np.ndarray]) -> Belief:
-        """As ever, with the belief's mean overwritten."""
-        believed, w = super().observe(seen, given), self.world
-        mean = np.zeros_like(believed.mean)
-        mean[:, : w.state.shape[1]] = w.state
-        if seen.time > 0:
-            mean[:, self.row["offset"]] = w.truth[:, -1] - w.outputs["bis"]
-        parameters = w.people.parameters[w.who]
-        return replace(believed, mean=mean, individuals=lambda _: parameters)
+    return AnaesthesiaOracle(
+        lambda: {
+            "state": world.state,
+            "parameters": world.people.parameters[world.who],
+            "truth": world.truth,
+            **world.outputs,
+        }
+    )
 
 
 def propofol(args: argparse.Namespace, rows: Rows) -> None:
@@ -262,7 +254,7 @@ def propofol(args: argparse.Namespace, rows: Rows) -> None:
         if rows.wanted(name):
             people = anaesthesia_cohort(model, args.split, who)
             world = AnaesthesiaWorld(people, surgery=surgery, monitor=monitor, keep=True, threads=T)
-            r, gate = closed(world, policy or Told(world), "propofol", minutes, args.seed, name)
+            r, gate = closed(world, policy or told(world), "propofol", minutes, args.seed, name)
             rows.add(propofol_row(name, r, gate) | {"seed": args.seed, "split": args.split})
 
     def mpc(sensor: Sensor | None = None) -> Policy:

@@ -51,6 +51,7 @@ LOOP = """examples:
   doseloop loop glucose --group child --scenario unannounced --seed 3
   doseloop loop glucose --patient glucose_t1d_hovorka2004 --patients 50 --hours 72    another model as the patient
   doseloop loop propofol --patients 20                 operations: induction, then surgical stimulation (Struys 2004)
+  doseloop loop anaesthesia                            two drugs, BIS and blood pressure; TCI of both beside
 
 Patients are virtual, held out from tuning. The controller knows the population of its model, what the usual protocol
 knows of a patient, the readings and what the pump confirmed. The guard passes or lowers every action."""
@@ -127,13 +128,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", default="32", metavar="ID", help="which of the 59 infants (default: 32)")
     add("--out", **folder)
     add = command("loop", commands.loop, "a closed loop on virtual patients: live line, scores, plot, JSON", LOOP)
-    add("therapy", metavar="THERAPY", choices=("glucose", "propofol"), help="glucose or propofol")
+    add("therapy", metavar="THERAPY", choices=("anaesthesia", "glucose", "propofol"),
+        help="glucose; propofol; anaesthesia (propofol and remifentanil)")
     add("--patients", default=1, help="so many virtual patients (default: 1)", **count)
     add("--hours", type=float, metavar="H", help="length (default: a day; an operation of one hour)")
     add("--scenario", metavar="NAME", help="glucose: counted (announced with the usual error; default), by weight "
-        "(announced rightly), unannounced, none; propofol: struys2004 (default), step, dumont2009, random, none")
+        "(announced rightly), unannounced, none; propofol: struys2004 (default), step, dumont2009, random, none; "
+        "anaesthesia: the same, step is the default")
     add("--group", metavar="NAME", help="glucose: adult (default), adolescent, child, all")
-    add("--controller", metavar="NAME", help="mpc (default), or glucose: basal-bolus; propofol: pid, tci")
+    add("--controller", metavar="NAME", help="mpc (default), or glucose: basal-bolus; propofol: pid, tci; "
+        "anaesthesia: tci, tci-fixed")
     add("--model", metavar="ID", help="the model the controller believes in")
     add("--patient", metavar="ID", help="the model that the patient is")
     add("--beside", action=argparse.BooleanOptionalAction, default=True, help="run the usual protocol beside")

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
+from ..virtual.anaesthesia_world import AnaesthesiaWorld
 from ..virtual.people import People
 from ..virtual.world import LoopWorld, Observation
 from .policy import Policy
@@ -43,6 +44,8 @@ class Run:
         truth: (n, ticks) the scored output, unseen by the policy.
         endings: (n,) why a run ended early (`virtual.world.ENDINGS`), 0 where it did not.
         seconds: wall time; ``thinking`` of it in the policy, ``guarding`` in the guard.
+        pressure: (S, n) mean arterial pressure as seen (NaN between samples), and ``true_pressure`` (n, ticks), mmHg;
+            None where the model has none.
     """
 
     policy: str
@@ -62,6 +65,8 @@ class Run:
     seconds: float
     thinking: float
     guarding: float
+    pressure: np.ndarray | None = None
+    true_pressure: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.truth.shape[0]
@@ -101,9 +106,10 @@ def run(
     reading, announced = np.full((steps, n), np.nan), np.zeros((steps, n))
     asked, allowed, delivered = (np.zeros((steps, n, a)) for _ in range(3))
     masks, outcomes = np.zeros((steps, n, a), dtype=np.int64), np.zeros((steps, n), dtype=np.int8)
+    pressure, pressures = np.full((steps, n), np.nan), []
     start, thinking, guarding, tells = clock.perf_counter(), 0.0, 0.0, False
     for k in range(steps):
-        reading[k], announced[k] = seen.reading, seen.announced
+        reading[k], announced[k], pressure[k] = seen.reading, seen.announced, seen.pressure
         t0 = clock.perf_counter()
         wish = np.asarray(policy.act(seen), dtype=float)
         if wish.shape != (n, a):
@@ -120,8 +126,11 @@ def run(
             outcomes[k], tells = policy.outcomes, True
         seen = world.step(allowed[k])
         delivered[k] = seen.delivered
+        if isinstance(world, AnaesthesiaWorld):
+            pressures.append(world.pressure)
         if progress is not None:
             progress(k + 1, steps, seen)
+    true = np.concatenate(pressures, axis=1) if pressures else np.zeros((n, 0))
     return Run(
         policy.name,
         world.people[world.who],
@@ -140,4 +149,5 @@ def run(
         clock.perf_counter() - start,
         thinking,
         guarding,
+        *((pressure, true) if np.isfinite(true).all() and true.size else ()),
     )

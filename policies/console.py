@@ -89,7 +89,7 @@ class _Line:
     def __init__(self, name: str, unit: str, patients: int) -> None:
         from tqdm import tqdm
 
-        self._unit, self._one = unit, patients == 1
+        self._unit, self._one, self._pressure = unit, patients == 1, ""
         self._bar = tqdm(
             desc=name, total=1, unit="decision", file=sys.stderr, disable=None, leave=False, mininterval=0.2
         )
@@ -112,8 +112,10 @@ class _Line:
             else np.nan
         )
         shown = "no reading" if np.isnan(value) else f"{value:.0f} {self._unit if self._unit != '1' else 'BIS'}"
+        if np.isfinite(seen.pressure).any():
+            self._pressure = f", MAP {np.nanmedian(seen.pressure):.0f}"
         given = " + ".join(f"{v:.2f}" for v in seen.delivered.mean(axis=0))
-        self._bar.set_postfix_str(f"{seen.time:.0f} min, {shown}, given {given}", refresh=False)
+        self._bar.set_postfix_str(f"{seen.time:.0f} min, {shown}{self._pressure}, given {given}", refresh=False)
         self._bar.update(done - self._bar.n)
 
 
@@ -190,6 +192,8 @@ def _dict(
                 "truth": _tidy(r.truth),
                 "tick": r.tick,
             }
+            if r.pressure is not None and r.true_pressure is not None:
+                entry["trace"] |= {"pressure": _tidy(r.pressure.T), "true_pressure": _tidy(r.true_pressure)}
         out["runs"][name] = entry
     return out
 

@@ -102,30 +102,32 @@ class FollowingPolicy(Policy):
 
         Args:
             snapshot: the patients now.
-            protocol: (n,) the rate that the usual protocol gives now; ``safe`` (n,) the safe action's; ``high`` (n,)
-                the most that may be given now.
+            protocol: the rates that the usual protocol gives now, (n, moves), or (n,) where there is one;
+                ``safe`` the safe action's; ``high`` the most that may be given now.
 
         Returns:
-            (n,) the rate to ask for (the model's unit), finite.
+            The rates to ask for (the model's unit), finite, in the shape of ``protocol``.
         """
+        shape = protocol.shape
+        protocol, safe, high = (np.reshape(v, (self.n, -1)) for v in (protocol, safe, high))
         self.plan = self.solver.solve(snapshot, self.plan, faults=self.faults)
         found = verify(self.plan, snapshot, threads=self.threads)
         self.choice = self.ladder.choose(
             self.plan,
-            protocol=protocol[:, None],
-            safe=safe[:, None],
-            low=np.zeros((self.n, 1)),
-            high=high[:, None],
-            last=np.full((self.n, 1), np.nan),
+            protocol=protocol,
+            safe=safe,
+            low=np.zeros(protocol.shape),
+            high=high,
+            last=np.full(protocol.shape, np.nan),
             verification=found,
         )
-        rate: np.ndarray = self.choice.moves[:, 0]
+        rates: np.ndarray = self.choice.moves
         # a belief that nothing has corrected for long is no ground for a plan, nor for withholding the usual treatment
         blind = self.silence > self.patience
         self.choice.outcome[blind] = int(LoopOutcome.PROTOCOL)
         self.choice.why[blind] |= BLIND
-        rate[blind] = np.clip(protocol, 0.0, high)[blind]
-        return rate
+        rates[blind] = np.clip(protocol, 0.0, high)[blind]
+        return rates.reshape(shape)
 
     @property
     def outcomes(self) -> np.ndarray | None:

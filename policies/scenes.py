@@ -1,9 +1,9 @@
-"""The scenes of the two closed loops: which patients, what surrounds them, which policies, under which guard."""
+"""The scenes of the closed loops: which patients, what surrounds them, which policies, under which guard."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..virtual.glucose_cohort import glucose_cohort
 from ..virtual.glucose_scores import glucose_scores
 from ..virtual.glucose_world import GlucoseWorld
 from ..virtual.people import People
+from ..virtual.pressure_scores import pressure_scores
 from ..virtual.world import LoopWorld
 from .anaesthesia_mpc import AnaesthesiaMPC
 from .basal_bolus import BasalBolus
@@ -26,6 +27,7 @@ from .glucose_mpc import GlucoseMPC
 from .pid import PID
 from .policy import Policy
 from .target_controlled import TargetControlled
+from .two_drug_mpc import RELIEF, TITRATION, TWO_PUMPS, TwoDrugMPC
 
 __all__ = ["SCENES", "Scene"]
 
@@ -147,4 +149,35 @@ def _propofol() -> Scene:
     )
 
 
-SCENES: Mapping[str, Callable[[], Scene]] = {"glucose": _glucose, "propofol": _propofol}
+def _two_drugs(run: Run) -> dict[str, np.ndarray]:
+    assert run.true_pressure is not None
+    weight = np.asarray(run.people.known["weight"], dtype=float)
+    mean = run.delivered.mean(axis=0) / weight[:, None]
+    rates = {"propofol": 60.0 * mean[:, 0], "remifentanil": 60.0 * mean[:, 1]}
+    return {**anaesthesia_scores(run.truth, run.tick), **pressure_scores(run.true_pressure, run.tick), **rates}
+
+
+def _anaesthesia() -> Scene:
+    therapy, alone = therapies.load_loop("anaesthesia"), _propofol()
+    return replace(
+        alone,
+        therapy=therapy,
+        surroundings=("step", *(s for s in alone.surroundings if s != "step")),
+        policies={
+            "mpc": lambda t, model, threads: TwoDrugMPC(model, t.interval, threads=threads),
+            "tci": lambda t, model, threads: TargetControlled(TWO_PUMPS, t.interval, TITRATION, RELIEF),
+            "tci-fixed": lambda t, model, threads: TargetControlled(TWO_PUMPS, t.interval),
+        },
+        scores=_two_drugs,
+        shown={
+            **{k: v for k, v in alone.shown.items() if k != "wobble"},
+            "map": "mean arterial pressure, mmHg",
+            "map_below65": "time under 65 mmHg, %",
+            "map_below55": "time under 55 mmHg, %",
+            "propofol": "propofol, mg/kg/h",
+            "remifentanil": "remifentanil, ug/kg/h",
+        },
+    )
+
+
+SCENES: Mapping[str, Callable[[], Scene]] = {"anaesthesia": _anaesthesia, "glucose": _glucose, "propofol": _propofol}

@@ -2,7 +2,8 @@
 
 The pump imagines the typical patient of that age, weight, height and sex; it is not told how this one differs. Left
 alone (``titration=None``) the target is what brings the imagined patient to BIS 50. Titrated, the target is moved by a
-step every few minutes while BIS stays outside 40 to 60: a plain rule in place of a person.
+step every few minutes while BIS stays outside 40 to 60, and that of a second drug while the blood pressure is low or
+high: plain rules in place of a person.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class Pump:
 
 @dataclass(frozen=True, slots=True)
 class Titration:
-    """When and by how much the first pump's target is moved: ours, after clinical habit.
+    """When and by how much a pump's target is moved: ours, after clinical habit.
 
     Args:
-        step: µg/mL. every: min at least between changes. low, high: BIS (mean of the last ``over`` min) that calls for
-            one.
-        least, most: µg/mL between which the target stays.
+        step: concentration. every: min at least between changes. low, high: BIS (mmHg), a mean of the last ``over``
+            min: below, the target is lowered, above it is raised.
+        least, most: concentrations between which the target stays.
     """
 
     step: float = 0.5
@@ -64,7 +65,7 @@ class TargetControlled(Policy):
     Args:
         pumps: in the order of the actions; default propofol alone, Eleveld's model.
         interval: min between decisions.
-        titration: of the first pump; None: the target stays.
+        titration: of the first pump by BIS; None: the target stays. relief: of the last pump by the blood pressure.
         bis: what the target aims at where none is given.
         quality: readings of a lower signal quality are left out.
     """
@@ -74,11 +75,12 @@ class TargetControlled(Policy):
         pumps: Sequence[Pump] = (Pump(),),
         interval: float = 1 / 12,
         titration: Titration | None = None,
+        relief: Titration | None = None,
         bis: float = 50.0,
         quality: float = 50.0,
     ) -> None:
         self.pumps, self.interval, self.titration = tuple(pumps), interval, titration
-        self.bis, self.quality = bis, quality
+        self.bis, self.quality, self.relief = bis, quality, relief
         self.name = "tci" if titration is None else "tci, titrated"
         if not self.pumps:
             raise DoseloopError("target-controlled infusion: name at least one pump")
@@ -98,7 +100,8 @@ class TargetControlled(Policy):
             self._tci.append(TargetControlledInfusion(m, p, site=pump.site, interval=self.interval, limit=limit))
             goal = concentration_for(m, p, self.bis) if pump.target is None else np.full(n, pump.target)
             self._targets.append(np.array(goal, dtype=float))
-        self._depth, self._changed = np.full(n, np.nan), np.zeros(n)
+        # of BIS, of the pressure: the mean, and when a target was moved for it
+        self._level, self._changed = np.full((2, n), np.nan), np.zeros((2, n))
 
     @property
     def targets(self) -> np.ndarray:
@@ -112,19 +115,22 @@ class TargetControlled(Policy):
                 tci.advance(np.where(np.isfinite(given), given, 0.0))
         self._started = True
         if self.titration is not None:
-            self._titrate(seen, self.titration)
+            good = np.isfinite(seen.reading) & (seen.quality >= self.quality)
+            self._titrate(0, 0, seen.reading, good, seen.time, self.titration)
+        if self.relief is not None:
+            self._titrate(1, len(self.pumps) - 1, seen.pressure, np.isfinite(seen.pressure), seen.time, self.relief)
         return np.stack([tci.rates(goal) for tci, goal in zip(self._tci, self._targets)], axis=1)
 
-    def _titrate(self, seen: Observation, t: Titration) -> None:
-        good = np.isfinite(seen.reading) & (seen.quality >= self.quality)
-        first = good & np.isnan(self._depth)
-        self._depth[first] = seen.reading[first]
+    def _titrate(self, k: int, pump: int, value: np.ndarray, good: np.ndarray, time: float, t: Titration) -> None:
+        level, changed, target = self._level[k], self._changed[k], self._targets[pump]
+        first = good & np.isnan(level)
+        level[first] = value[first]
         share = -np.expm1(-self.interval / t.over)
-        self._depth += np.where(good, share * (seen.reading - self._depth), 0.0)
-        due = seen.time - self._changed >= t.every - 1e-9
+        level += np.where(good, share * (value - level), 0.0)
+        due = time - changed >= t.every - 1e-9
         # towards the target that the effect site has not reached yet there is nothing to add
-        near = np.abs(self._tci[0].effect - self._targets[0]) < 0.1 * self._targets[0]
-        move = np.where(self._depth > t.high, t.step, np.where(self._depth < t.low, -t.step, 0.0))
+        near = np.abs(self._tci[pump].effect - target) < 0.1 * target
+        move = np.where(level > t.high, t.step, np.where(level < t.low, -t.step, 0.0))
         move = np.where(due & near, move, 0.0)
-        self._targets[0] = np.clip(self._targets[0] + move, t.least, t.most)
-        self._changed = np.where(move != 0, seen.time, self._changed)
+        target[:] = np.clip(target + move, t.least, t.most)
+        changed[move != 0] = time

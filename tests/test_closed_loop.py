@@ -74,7 +74,9 @@ class Careless(Policy):
         return np.tile(self.asked, (self.n, 1))
 
 
-@pytest.mark.parametrize(("therapy", "asked"), [("glucose", [40.0, 25.0]), ("propofol", [400.0])])
+@pytest.mark.parametrize(
+    ("therapy", "asked"), [("glucose", [40.0, 25.0]), ("propofol", [400.0]), ("anaesthesia", [400.0, 1000.0])]
+)
 def test_a_careless_policy_gives_only_what_the_guard_allows(scenes, therapy, asked):
     scene = scenes[therapy]
     r, _ = looped(scene, 9, 120 if therapy == "glucose" else 10, policy=Careless(asked))
@@ -89,7 +91,7 @@ def test_a_careless_policy_gives_only_what_the_guard_allows(scenes, therapy, ask
         assert (first <= 5.0 * weight * (1 + 1e-9)).all()  # mg/kg in five minutes
 
 
-@pytest.mark.parametrize("therapy", ["glucose", "propofol"])
+@pytest.mark.parametrize("therapy", ["glucose", "propofol", "anaesthesia"])
 def test_an_action_that_is_no_number_gives_nothing(scenes, therapy):
     scene = scenes[therapy]
     r, _ = looped(scene, 2, 5 * scene.therapy.interval, policy=Careless([np.nan] * len(scene.therapy.actuators)))
@@ -145,7 +147,7 @@ def test_a_patients_loop_does_not_depend_on_who_runs_beside(scenes):
     assert np.array_equal(whole.allowed[:, :3], some.allowed)
 
 
-@pytest.mark.parametrize("therapy", ["glucose", "propofol"])
+@pytest.mark.parametrize("therapy", ["glucose", "propofol", "anaesthesia"])
 def test_when_the_solver_fails_the_ladder_is_walked_and_says_so(scenes, therapy):
     scene = scenes[therapy]
     policy = scene.policy("mpc")
@@ -170,10 +172,12 @@ def test_when_the_solver_fails_the_ladder_is_walked_and_says_so(scenes, therapy)
     assert told[4, 0] == LoopOutcome.LAST_PLAN
     assert told[-1, 0] == LoopOutcome.PROTOCOL
     assert (told[4:, 1] == LoopOutcome.LATE).all()
-    assert (told[:, 2] == LoopOutcome.PLANNED).all()
+    # with chances to keep, a plan may be the one that misses them least
+    sound = [LoopOutcome.PLANNED, LoopOutcome.LIMITED] if policy.problem.chances else [LoopOutcome.PLANNED]
+    assert np.isin(told[:, 2], sound).all()
 
 
-@pytest.mark.parametrize(("therapy", "usual"), [("glucose", "basal"), ("propofol", None)])
+@pytest.mark.parametrize(("therapy", "usual"), [("glucose", "basal"), ("propofol", None), ("anaesthesia", None)])
 def test_without_a_sensor_the_usual_protocol_goes_on(scenes, therapy, usual):
     scene = scenes[therapy]
     t, n, policy, gate = scene.therapy, 2, scene.policy("mpc"), scene.gate()

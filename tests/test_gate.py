@@ -179,7 +179,7 @@ def test_nothing_the_gate_allows_is_ever_above_what_was_asked_or_above_the_table
 # Two drugs, two measurements -----------------------------------------------------------------------------------------
 
 SU = models.load("propofol_remifentanil_su2023")
-FLOOR = 60.0
+FLOORS = np.array([55.0, 60.0])  # propofol, remifentanil
 
 
 def two_drugs(pressures, asked=(20.0, 20.0), bis=50.0, delivered=(0.0, 0.0), quality=100.0):
@@ -215,7 +215,7 @@ def test_under_50_mmhg_neither_drug_is_given():
     assert gate.counts[Code.MEASUREMENT_STOP] == 4
     # the readings before it keep the projection over 60: it is the reading itself that stops
     assert not (masks & Code.PROJECTION_LOW.bit).any()
-    assert (gate.monitor.pressure(np.zeros((2, 2))) > FLOOR).all()
+    assert (gate.monitor.pressure(np.zeros((2, 2))) > FLOORS.max()).all()
 
 
 @pytest.mark.parametrize("share", [np.array([1.0, 1.0]), np.array([1.2, 0.8])])
@@ -232,35 +232,38 @@ def test_the_projected_pressure_is_the_patients_own_where_he_differs_by_a_factor
     assert (longer < true - 0.02).all()
 
 
-def test_a_pressure_that_will_fall_under_60_stops_both_drugs_before_it_is_there():
-    """Propofol and remifentanil that have not acted yet take it there within 2 min, whatever is given now."""
+@pytest.mark.parametrize(("now", "stopped"), [(61.0, [False, True]), (56.0, [True, True]), (66.0, [False, False])])
+def test_a_pressure_that_will_fall_stops_the_opioid_first_and_then_the_hypnotic(now, stopped):
+    """Drugs that have not acted yet take it under 60, or 55, within 2 min, whatever is given now."""
     rates = ((25.0, "propofol"), (20.0, "remifentanil"))
     read = courses(rates, 6.0, np.arange(7.0))
-    read *= (61.0 / read[:, -1])[:, None]
+    read *= (now / read[:, -1])[:, None]
     allowed, masks, gate = two_drugs(list(read.T), delivered=(25.0, 20.0))
-    assert (read > FLOOR).all()
-    assert (gate.monitor.pressure(np.zeros((2, 2))) < FLOOR).all()
-    assert allowed.tolist() == [[0.0, 0.0]] * 2
-    assert (masks & Code.PROJECTION_LOW.bit).all()
+    ahead = gate.monitor.pressure(np.zeros((2, 2)))
+    assert ((ahead < now) & (read > FLOORS[0]).all(axis=1)).all()
+    assert np.array_equal(ahead[:, None] < FLOORS, np.tile(stopped, (2, 1)))
+    assert np.array_equal(allowed == 0.0, np.tile(stopped, (2, 1)))
+    assert np.array_equal((masks & Code.PROJECTION_LOW.bit) > 0, np.tile(stopped, (2, 1)))
     assert not (masks & Code.MEASUREMENT_STOP.bit).any()
 
 
 def test_near_the_floor_a_large_rate_is_lowered_and_the_second_drug_has_what_the_first_leaves():
     """Lowered to a tenth (the table's steepness) of the line to where the floor is reached."""
-    asked = (400.0, 400.0)
-    allowed, masks, gate = two_drugs([64.0] * 7, asked)
-    assert (masks & Code.PROJECTION_LOW.bit).all()
-    before = np.zeros((2, 2))
-    for j in range(2):
+    for column, steady, asked in ((0, 57.0, (400.0, 0.0)), (1, 63.0, (60.0, 400.0))):
+        allowed, masks, gate = two_drugs([steady] * 7, asked)
+        assert (masks[:, column] & Code.PROJECTION_LOW.bit).all()
+        before = np.zeros((2, 2))
+        before[:, :column] = allowed[:, :column]
         more = before.copy()
-        more[:, j] = asked[j]
+        more[:, column] = asked[column]
         nothing, given = gate.monitor.pressure(before), gate.monitor.pressure(more)
-        assert (given < FLOOR).all()
-        assert allowed[:, j] == pytest.approx(
-            asked[j] * np.maximum(nothing - FLOOR, 0) / (nothing - given) / 10, abs=0.011
-        )
-        before[:, j] = allowed[:, j]
-    assert (allowed > 1.0).all()
+        floor = FLOORS[column]
+        assert (given < floor).all()
+        left = asked[column] * np.maximum(nothing - floor, 0.0) / (nothing - given) / 10
+        assert allowed[:, column] == pytest.approx(left, abs=0.011)
+        assert (allowed[:, column] > 0.3).all()
+    assert (allowed[:, 0] > 5.0).all()  # without it the second would have more
+    assert (gate.monitor.pressure(np.zeros((2, 2))) - nothing > 0.01).all()
 
 
 def test_without_a_pressure_each_drug_is_held_to_its_maintenance_rate_and_that_is_said():

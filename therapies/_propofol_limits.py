@@ -278,7 +278,7 @@ def _table(drug: _Drug, x: _Numbers, pressure: bool) -> Limits:
                 high=Bound(float(np.max(x.effect_site)), drug.concentration, source["effect_site"]),
                 steepness=Bound(1.0, "1", "kinetics are linear"),
             ),
-            *((_projected_pressure(),) if pressure else ()),
+            *((_projected_pressure(drug),) if pressure else ()),
         ),
         suspension_max=Bound(
             5.0 / 60.0, "h", f"after an effect-site bolus nothing runs for 3 min; longer, and the patient wakes; {OWN}"
@@ -322,7 +322,7 @@ def _pressure() -> MeasurementLimits:
         quality_min=Unlimited("pressure monitors tell no signal quality"),
         age_max=Bound(6.0 / 60.0, "h", f"6 min: a cuff measures every 5 at the longest; {OWN}"),
         stop_below=Bound(
-            50.0, "mmHg", f"the projection bounds it at 60; under 50 nothing is given, projected or not; {OWN}"
+            50.0, "mmHg", f"the projection bounds it higher; under 50 nothing is given, projected or not; {OWN}"
         ),
         stop_above=Unlimited("a high pressure is no reason to stop"),
         change_max=Unlimited("a flushed or kinked line shows in the range; true pressure jumps with stimulation"),
@@ -332,11 +332,19 @@ def _pressure() -> MeasurementLimits:
     )
 
 
-def _projected_pressure() -> ProjectionLimits:
+def _projected_pressure(drug: _Drug) -> ProjectionLimits:
+    # Who wakes under the knife is harmed too: the opioid stops where the alarm is, the hypnotic where harm is known.
+    low = Bound(60.0, "mmHg", "low alarm of mean arterial pressure, closed-loop literature: alarms at 60 and 110")
+    if drug is PROPOFOL:
+        low = Bound(
+            55.0,
+            "mmHg",
+            "injury of kidney and heart under 55 mmHg, within minutes (Walsh 2013, Anesthesiology 119:507)",
+        )
     return ProjectionLimits(
         name="MAP in 2 min",
         unit="mmHg",
-        low=Bound(60.0, "mmHg", "low alarm of mean arterial pressure, closed-loop literature: alarms at 60 and 110"),
+        low=low,
         high=Unlimited("a high pressure is no reason to stop"),
         steepness=Bound(
             10.0, "1", "typical patients of Su 2023: 2 in maintenance, 8 from rest: tests/test_loop_limits.py"

@@ -1,8 +1,9 @@
 """Anaesthesia by two drugs: propofol and remifentanil by two syringe pumps, from a BIS monitor and an arterial line.
 
-Both tables demand BIS and mean arterial pressure. Under 50 mmHg nothing is given, and nothing that takes the pressure
-under 60 within 2 minutes; without a pressure of the last 6 minutes each drug is held to its maintenance rate, and that
-is said. A model without pressure (Eleveld's alone) has no place in this loop: `loop_propofol` is for it.
+Both tables demand BIS and mean arterial pressure. Under 50 mmHg nothing is given; nor is remifentanil that takes the
+pressure under 60 within 2 minutes, nor propofol that takes it under 55. Without a pressure of the last 6 minutes each
+drug is held to its maintenance rate, and that is said. A model without pressure (Eleveld's alone) has no place in this
+loop: `loop_propofol` is for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is followed, and how surely: the statements for glucose and for propofol, tuned on the cohorts' train splits.
+"""What is followed, and how surely: statements for glucose, propofol and blood pressure, tuned on the train splits.
 
 The numbers are the process noise and the sensor's error as the estimator takes them; how they were chosen, and what
 they cover on held-out patients of the same and of the other model, stands in docs/following.md.
@@ -12,13 +12,19 @@ from collections.abc import Sequence
 from ..pkpd.model import Model
 from .follow import Disturbed, Follow, Process, Sensor, Wander, Watch
 
-__all__ = ["BRETON", "DEXCOM_G6", "bis_sensor", "follow_glucose", "follow_propofol"]
+__all__ = [
+    "BRETON", "CIRCULATION", "DEXCOM_G6", "PRESSURE", "bis_sensor", "follow_glucose", "follow_pressure", "follow_propofol",
+]  # fmt: skip
 
 # Continuous glucose monitors, mg/dL and min. A Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to
 # its two of order 2, with a slow part (calibration).
 DEXCOM_G6 = Sensor(additive=1.0, coloured=(Wander(9.0, 12.5, order=2), Wander(4.0, 1440.0)), low=40.0, high=400.0)
 # Breton & Kovatchev 2008 as the usual benchmark has it: an AR(1) of 0.7 each 15 min joined by splines, and so smooth.
 BRETON = Sensor(additive=0.7, coloured=Wander(11.2, 14.0, order=2), low=39.0, high=600.0)
+# the effects of Su 2023 that no BIS tells of, and those that a pressure does: stroke volume and heart rate act on it as
+# the resistance does, by their product, and a filter of straight lines takes three for one with a spread too wide
+CIRCULATION = ("sv", "tpr", "hr", "c50_tpr", "loss_tpr", "slope_hr", "slope_sv")
+PRESSURE = ("tpr", "c50_tpr", "loss_tpr", "slope_hr", "slope_sv")
 
 
 def follow_glucose(
@@ -96,13 +102,18 @@ def follow_propofol(
     Args:
         model: output ``bis``, individual parameter ``delay``.
         interval: min between samples.
+<<<<<<< HEAD
         sensor: default `bis_sensor`.
         stimulation: BIS, min.
         effects: to estimate; default all but those of other drugs.
+=======
+        effects: to estimate; default all but those of other drugs and of the circulation, of which BIS says nothing.
+>>>>>>> ab58839 (Two drugs: MPC, TCI of both, scene, scores, plot)
         late: how late a reading may come, min.
     """
     if effects is None:
-        effects = [e for e in model.names("effects") if not e.endswith("_remifentanil")]
+        others = [e for e in model.names("effects") if e.endswith("_remifentanil") or e in CIRCULATION]
+        effects = [e for e in model.names("effects") if e not in others]
     return Follow(
         model,
         interval,
@@ -113,5 +124,38 @@ def follow_propofol(
         offset=stimulation,
         late=late,
         longest_delay=2.0,
+        watch=Watch(),
+    )
+
+
+def follow_pressure(
+    model: Model,
+    interval: float = 1 / 12,
+    *,
+    effects: Sequence[str] | None = None,
+    late: float = 0.25,
+) -> Follow:
+    """Mean arterial pressure under propofol and remifentanil, by an arterial line.
+
+    Estimated beside the states: what the patient's circulation is and how the drugs act on it; the stimulation of
+    surgery (an offset of the pressure). Kinetics stay the typical patient's: a pressure cannot tell a slow clearance
+    from a sensitive circulation, and only their product acts.
+
+    Args:
+        model: output ``map`` (Su 2023).
+        interval: min between two calls; readings come more rarely.
+        effects: to estimate; default `PRESSURE`.
+        late: how late a reading may come, min.
+    """
+    return Follow(
+        model,
+        interval,
+        "map",
+        Sensor(additive=5.0, low=15.0, high=250.0),
+        effects=PRESSURE if effects is None else effects,
+        memory=math.inf,
+        offset=Wander(6.0, 25.0, start=1.0),
+        late=late,
+        step=interval,
         watch=Watch(),
     )

@@ -103,7 +103,7 @@ def test_a_draw_is_the_hypnosis_of_one_estimator_and_the_circulation_of_the_othe
 
 
 def test_two_drugs_bring_bis_to_its_band_and_hold_it(scene):
-    r, policy = looped(scene, 8, 14, gate=False)
+    r, policy = looped(scene, 6, 12, gate=False)
     later = r.truth[:, 84:]
     assert ((later >= 40) & (later <= 60)).mean() > 0.85
     assert (r.outcomes <= LoopOutcome.LIMITED).mean() > 0.99
@@ -114,8 +114,9 @@ def test_two_drugs_bring_bis_to_its_band_and_hold_it(scene):
 
 def test_a_low_pressure_costs_opioid_before_depth(scene):
     """The same patients and noise, with and without the pressure in the objective."""
-    with_it, _ = looped(scene, 6, 14, gate=False)
-    without, _ = looped(scene, 6, 14, TwoDrugMPC(tuning=TwoDrugTuning(pressure_weight=0.0)), gate=False)
+    few = TwoDrugTuning(draws=4)
+    with_it, _ = looped(scene, 6, 12, TwoDrugMPC(tuning=few), gate=False)
+    without, _ = looped(scene, 6, 12, TwoDrugMPC(tuning=replace(few, pressure_weight=0.0)), gate=False)
     opioid = [r.delivered[:, :, 1].mean() for r in (with_it, without)]
     hypnotic = [r.delivered[:, :, 0].mean() for r in (with_it, without)]
     assert opioid[0] < 0.75 * opioid[1]

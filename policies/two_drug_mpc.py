@@ -27,9 +27,8 @@ from ..pkpd.individuals import individuals
 from ..pkpd.model import Model
 from ..twin.follow import Follow
 from ..twin.follower import Follower
-from ..twin.statements import follow_pressure
+from ..twin.statements import follow_pressure, follow_propofol
 from ..virtual.world import Observation
-from .anaesthesia_mpc import follow_bis
 from .following import FollowingPolicy, covariates_of
 from .target_controlled import Pump, TargetControlled, Titration
 
@@ -94,7 +93,7 @@ class TwoDrugMPC(FollowingPolicy):
         model_id: the model it believes in: outputs ``bis``, ``map`` and ``ce_remifentanil``.
         interval: min between decisions.
         tuning: see `TwoDrugTuning`.
-        hypnosis, circulation: what is estimated; default `follow_bis` and `follow_pressure`.
+        hypnosis, circulation: what is estimated; default `follow_propofol` and `follow_pressure`.
         threads: for the solves.
     """
 
@@ -112,7 +111,7 @@ class TwoDrugMPC(FollowingPolicy):
         super().__init__(
             load(HYPNOSIS),
             interval,
-            hypnosis or follow_bis(load(HYPNOSIS), interval),
+            hypnosis or follow_propofol(load(HYPNOSIS), interval),
             problem_of(model, interval, t),
             TRUST,
             PATIENCE,

@@ -13,8 +13,15 @@ from ..pkpd.model import Model
 from .follow import Disturbed, Follow, Process, Sensor, Wander, Watch
 
 __all__ = [
-    "BRETON", "CIRCULATION", "DEXCOM_G6", "PRESSURE", "bis_sensor", "follow_glucose", "follow_pressure", "follow_propofol",
-]  # fmt: skip
+    "BRETON",
+    "CIRCULATION",
+    "DEXCOM_G6",
+    "PRESSURE",
+    "bis_sensor",
+    "follow_glucose",
+    "follow_pressure",
+    "follow_propofol",
+]
 
 # Continuous glucose monitors, mg/dL and min. A Dexcom G6 (Vettoretti 2019) as the critically damped process nearest to
 # its two of order 2, with a slow part (calibration).
@@ -102,13 +109,9 @@ def follow_propofol(
     Args:
         model: output ``bis``, individual parameter ``delay``.
         interval: min between samples.
-<<<<<<< HEAD
         sensor: default `bis_sensor`.
         stimulation: BIS, min.
-        effects: to estimate; default all but those of other drugs.
-=======
         effects: to estimate; default all but those of other drugs and of the circulation, of which BIS says nothing.
->>>>>>> ab58839 (Two drugs: MPC, TCI of both, scene, scores, plot)
         late: how late a reading may come, min.
     """
     if effects is None:

@@ -64,10 +64,9 @@ class LoopVectorEnv(DosingVectorEnv):
         spare = LANES * (self.gate.shape("GATE")[1] + self.gate.shape("MONITOR")[1])
         self._arrays = {
             "ASKED": np.zeros((width, len(levers))),
-            "PARTS": np.zeros((len(self.rewards) + len(self.costs), width)),
+            "PARTS": self._table,
             "ALLOWED": np.zeros((width, a)),
             "MASKS": np.zeros((width, a), dtype=np.int64),
-            "ENDED": np.zeros(width),
             "WHICH": np.append(self._stacked, 0).astype(np.int64),
             "SCALE": np.ascontiguousarray(scale),
             "FRESH": np.zeros(width, dtype=np.int64),
@@ -95,6 +94,7 @@ class LoopVectorEnv(DosingVectorEnv):
             "OWN_COUNT": len(self.known_names),
             "OWN_ROWS": rows,
             "RISK": kernel,
+            "ENDED": self._table.ctypes.data + 8 * width * (self._many + 4),
             "ROW": getattr(self.gate.monitor, "at", 0),
         }
         self._job = np.zeros(40, dtype=np.int64)
@@ -129,11 +129,12 @@ class LoopVectorEnv(DosingVectorEnv):
         self._arrays["MASKS"][: self.num_envs][lanes] = 0
         self._arrays["ALLOWED"][: self.num_envs][lanes] = 0.0
 
-    def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n = self.num_envs
-        self._arrays["ASKED"][:n] = asked
+    def _advance(self, asked: np.ndarray) -> None:
+        self._arrays["ASKED"][: self.num_envs] = asked
         self.world.run(self._loop, self._address)
-        return self._arrays["PARTS"][:, :n].copy(), self._arrays["ENDED"][:n] > 0.0
+
+    def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError("the compiled step writes its rows itself")
 
     def _observe(self) -> np.ndarray:
         return self._shown[: self.num_envs].copy()

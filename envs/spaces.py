@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..pkpd.errors import DoseloopError
+from .tally import decode
 
 __all__ = ["Actions", "Feature", "Lever", "Scale"]
 
@@ -134,15 +135,15 @@ class Actions:
                 raise DoseloopError(
                     f"{self.who}: actions are ({n}, {width}) real numbers, not {given.dtype} of shape {given.shape}"
                 )
-            # as NaN and infinities do not get through a minimum and a maximum unchanged
-            if not np.isfinite(given).all():
+            out = np.empty((n, width))
+            if decode(np.ascontiguousarray(given, dtype=np.float64), self._low, self._half, out) >= 0:
                 rows = np.flatnonzero(~np.isfinite(given).all(axis=1))
                 names = ", ".join(v.name for v in self.levers)
                 raise DoseloopError(
                     [f"{self.who}: environment {i}: action ({names}) = {given[i].tolist()}" for i in rows[:5]]
                     + [f"{self.who}: an action is finite; {len(rows)} of {n} are not"]
                 )
-            return (np.clip(given, -1.0, 1.0) + 1.0) * self._half + self._low
+            return out
         if given.shape != ((n,) if width == 1 else (n, width)) or given.dtype.kind not in "iu":
             raise DoseloopError(
                 f"{self.who}: actions are {'' if width == 1 else f'({n}, {width}) '}whole numbers, one row an "

@@ -54,9 +54,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
+from ..pkpd.lanes import LANES
 from .film import RENDER_MODES, Film
 from .spaces import Actions, Feature, Lever, Scale
+from .tally import tally
 
 __all__ = ["DosingVectorEnv"]
 
@@ -130,7 +133,16 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         self.action_space = batch_space(self.single_action_space, n)
         self.seed, self.episode = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.elapsed, self._done = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+        self._ending = False
         self._fresh, self._begun = np.zeros(n, dtype=bool), False
+        # rows of a step: the parts, then what `tally` adds to them
+        self._many = parts = len(self.rewards) + len(self.costs)
+        self._table, self._over = np.zeros((parts + 6, -(-n // LANES) * LANES)), np.zeros(n, dtype=np.int64)
+        names = [f"reward/{k}" for k in self.rewards] + [f"cost/{k}" for k in self.costs]
+        self._names = (*names, "reward/end", "cost/end", "cost")
+        self._places = addresses([self.elapsed, self._over])
+        table = addresses([self._table])[0]
+        self._rows = (table, self._table.shape[1], n, len(self.rewards), len(self.costs), self._places[0])
         self._film = None if render_mode is None else Film(self)
 
     # what a subclass writes
@@ -147,6 +159,11 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
     @abc.abstractmethod
     def _features(self) -> np.ndarray:
         """What a bedside has now, (n, features), in units."""
+
+    def _advance(self, asked: np.ndarray) -> None:
+        """One decision of everybody, into the rows of the step."""
+        n, parts = self.num_envs, self._many
+        self._table[:parts, :n], self._table[parts + 4, :n] = self._move(asked)
 
     def _outlook(self, lanes: np.ndarray) -> np.ndarray:
         """(m,) what the end of the episode still costs in these lanes (indices), at most 0: nothing."""
@@ -237,47 +254,39 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         if not self._begun:
             raise DoseloopError(f"{self.name}: step: reset first")
         asked = self.actions.asked(actions, self.num_envs)
-        over = self._done
-        again = bool(over.any())
+        over, again = self._done, self._ending
         if again and self.autoreset is AutoresetMode.DISABLED:
             rows = np.flatnonzero(over)[:5].tolist()
             raise DoseloopError(f"{self.name}: step: the episodes of lanes {rows} are over; reset them first")
         if self.stack:
             self._past[:, 1:] = self._past[:, :-1].copy()
             self._past[:, 0] = self._now
-        parts, ended = self._move(asked)
-        self.elapsed += 1
-        terminated = ended & ~over
-        truncated = (self.elapsed >= self.horizon) & ~terminated
+        self._advance(asked)
+        if again:
+            self._over[:] = over
+        found = tally(*self._rows, self._places[1] if again else 0, self.horizon, self.worst, self.worst_cost)
         if again:  # NEXT_STEP: this step only begins their next episode
-            parts[:, over], truncated[over] = 0.0, False
             self.episode[over] += 1
             self._begin(over)
-        split = len(self.rewards)
-        left = np.zeros(self.num_envs)
-        if terminated.any():
-            left[terminated] = self.horizon - self.elapsed[terminated]
-        outlook = np.zeros(self.num_envs)
-        if truncated.any():
-            lanes = np.flatnonzero(truncated)
-            outlook[lanes] = self._outlook(lanes)
-        info: dict[str, Any] = {f"reward/{k}": row for k, row in zip(self.rewards, parts)}
-        info["reward/end"] = outlook - self.worst * left
-        reward = parts[:split].sum(axis=0) + info["reward/end"]
-        info |= {f"cost/{k}": row for k, row in zip(self.costs, parts[split:])}
-        info["cost/end"] = self.worst_cost * left
-        info["cost"] = parts[split:].sum(axis=0) + info["cost/end"]
+        parts = self._many
+        if found & 2:
+            lanes = np.flatnonzero(self._table[parts + 5, : self.num_envs])
+            outlook = self._outlook(lanes)
+            self._table[parts, lanes] += outlook
+            self._table[parts + 3, lanes] += outlook
+        table = self._table[:, : self.num_envs].copy()
+        info: dict[str, Any] = dict(zip(self._names, table))
+        reward, terminated, truncated = table[parts + 3], table[parts + 4] > 0.0, table[parts + 5] > 0.0
         info |= self._notes()
         if self._film is not None:
             self._film.take(reward, info["cost"])
             if again:
                 self._film.begin(over)
         observations, done = self._observe(), terminated | truncated
-        if self.autoreset is AutoresetMode.SAME_STEP and done.any():
+        if self.autoreset is AutoresetMode.SAME_STEP and found:
             info = self._restart(done, observations, info)
-            observations, self._done = self._observe(), np.zeros(self.num_envs, dtype=bool)
-        else:
-            self._done = done
+            observations, done, found = self._observe(), np.zeros(self.num_envs, dtype=bool), 0
+        self._done, self._ending = done, found > 0
         return observations, reward, terminated, truncated, info
 
     def _restart(self, done: np.ndarray, observations: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +306,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
     def _begin(self, lanes: np.ndarray) -> None:
         self.elapsed[lanes] = 0
         self._done = self._done & ~lanes
+        self._ending = bool(self._done.any())
         self._admit(lanes, self.seed, self.episode)
         self._fresh = self._fresh | lanes
 

@@ -17,6 +17,7 @@ from ..therapies import gate_loop as g
 from ..virtual import core as c
 
 LINE = 8 * LANES
+GROUP = 8  # blocks that go through a step together: the code of each part stays at hand, and so do their data
 
 (
     WORLD,  # the world's job

@@ -100,8 +100,8 @@ def _show(job, b, lane, fresh):
 def propofol_env_step(job, first, last):
     """One decision of blocks first … last − 1."""
     world, gate = geti(job, e.WORLD), geti(job, e.GATE)
-    for b in range(first, last, 2):  # as the world moves them
-        end = min(b + 2, last)
+    for b in range(first, last, e.GROUP):
+        end = min(b + e.GROUP, last)
         for q in range(b, end):
             _ask(job, q)
             e.guarded(job, q, 1)
@@ -109,7 +109,8 @@ def propofol_env_step(job, first, last):
         for q in range(b, end):
             _score(job, q)
             e.put_seen(job, q, 1)
-            g.gate_take(gate, q, q + 1)
+        g.gate_take(gate, b, end)
+        for q in range(b, end):
             for lane in range(LANES):
                 _show(job, q, lane, False)
 

@@ -27,6 +27,7 @@ from .spaces import Feature, Lever
 __all__ = ["GlucoseEnv", "GlucoseVectorEnv"]
 
 SCALE = 100.0  # risk that costs 1
+AFTER = 240.0  # min after the end that a low to come counts
 
 FEATURES = (
     Feature("glucose", "mg/dL", 40, 260, 10, 600, "newest reading of the sensor (140 before the first)", True),
@@ -134,8 +135,8 @@ class GlucoseVectorEnv(LoopVectorEnv):
             threads=threads,
         )
         self.start = start
-        risk = magni_risk if reward == "magni" else kovatchev_risk
-        self.worst = float(np.abs(risk(np.array([10.0])))[0]) / SCALE
+        self._risk = magni_risk if reward == "magni" else kovatchev_risk
+        self.worst = float(np.abs(self._risk(np.array([10.0])))[0]) / SCALE
         self._build(
             therapy,
             world,
@@ -153,6 +154,22 @@ class GlucoseVectorEnv(LoopVectorEnv):
         assert isinstance(self.world, GlucoseWorld)
         hour = np.floor(u[:, 0] * 288) / 12 if self.start is None else np.full(len(u), self.start)
         self.world.midnight[lanes] = 60.0 * hour
+
+    def _outlook(self, lanes: np.ndarray) -> np.ndarray:
+        """Insulin that is still to act is paid for, or an overdose in the last hours would cost nothing.
+
+        From the true glucose at the end: less what the insulin on board (with what the pump still delivers) lowers by
+        the correction factor, more by what announced carbohydrate under way raises. Where that is below 70 mg/dL, its
+        risk for four hours.
+        """
+        known, n = self.known, self.num_envs
+        board = self.gate.monitor.on_board[:n] + self.world.observe().pending[:, 1]  # type: ignore[attr-defined]
+        carbs = self._arrays["OWN_STATE"][:, s.CARBS].reshape(-1)[:n]
+        factor = known["correction"]
+        ahead = self.world.truth[:, -1] - factor * np.maximum(board, 0.0) + factor / known["carb_ratio"] * carbs
+        ahead = np.clip(ahead, 10.0, 600.0)[lanes]
+        cost = AFTER / self.world.interval * np.abs(self._risk(ahead)) / SCALE
+        return np.where(ahead < 70.0, -cost, 0.0)
 
 
 class GlucoseEnv(DosingEnv):

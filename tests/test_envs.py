@@ -6,10 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 from doseloop.pkpd.errors import DoseloopError
+from doseloop.therapies.gate import Gate
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 IDS = ("doseloop/Glucose-v0", "doseloop/Phenobarbital-v0", "doseloop/Propofol-v0", "doseloop/Vancomycin-v0")
+LOOPS = ("doseloop/Glucose-v0", "doseloop/Propofol-v0")
 SMALL = {
     "doseloop/Glucose-v0": {"patients": 30, "hours": 2},
     "doseloop/Phenobarbital-v0": {"patients": 30},
@@ -123,3 +125,85 @@ def test_what_is_no_action_is_refused(id):
     env.step(good[:2])
     with pytest.raises(DoseloopError, match=r"episodes of lanes \[0, 1\] are over"):
         env.step(good[:2])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_extreme_actions_stay_in_the_space_on_any_number_of_threads(id, threads):
+    env, other = many(id, 70, threads=threads, autoreset_mode="SameStep"), many(id, 70, autoreset_mode="SameStep")
+    rng = np.random.default_rng(4)
+    assert np.array_equal(env.reset(seed=2)[0], other.reset(seed=2)[0])
+    for _ in range(40):
+        action = rng.choice([-1e30, -1.0, 0.0, 1.0, 1e30], env.action_space.shape)
+        obs, reward, *_, info = env.step(action)
+        again, same, *_ = other.step(action)
+        assert np.array_equal(obs, again)
+        assert np.array_equal(reward, same)
+        assert env.observation_space.contains(obs)
+        parts = sum(v for k, v in info.items() if k.startswith("reward/"))
+        assert reward == pytest.approx(parts)
+        assert info["cost"] == pytest.approx(sum(v for k, v in info.items() if k.startswith("cost/")))
+
+
+@pytest.mark.parametrize("id", LOOPS)
+def test_the_guard_inside_is_the_gate(id):
+    """A world and a gate beside, fed the same: the doses allowed are the same, bit for bit."""
+    env = many(id, 9).unwrapped
+    env.reset(seed=8)
+    gate = Gate(env.therapy, env.world.interval)
+    gate.reset(dict(env.known), 9)
+    rng, bolus = np.random.default_rng(1), env.action_space.shape[1] == 2
+    most = np.array([4.0, 2.0])
+    for _ in range(20):
+        seen, action = env.seen, rng.uniform(-1, 1, env.action_space.shape)
+        if bolus:
+            asked = (action + 1.0) * most / 2
+            newest = env.gate.monitor.row(0)
+            high = np.where(newest > 150.0, (newest - 140.0) / env.known["correction"], 0.0)
+            usual = np.where(seen.announced > 0, seen.announced / env.known["carb_ratio"] + high, 0.0)
+            asked = np.column_stack([asked[:, 0] * env.known["basal"], usual * asked[:, 1]])
+        else:
+            asked = (action + 1.0) * 7.5 * (0.1 * env.known["weight"][:, None])
+        allowed, masks = gate.judge(seen, asked)
+        *_, info = env.step(action)
+        assert np.array_equal(info["guard"], masks)
+        assert info["allowed"] == pytest.approx(allowed, rel=1e-12)
+
+
+@pytest.mark.parametrize("id", LOOPS)
+def test_without_the_guard_it_is_said(id):
+    free = many(id, 3, guard=False)
+    assert free.metadata["guard"] is False
+    assert many(id, 3).metadata["guard"] is True
+    free.reset(seed=0)
+    *_, info = free.step(np.ones(free.action_space.shape, dtype=np.float32))
+    assert not info["guard"].any()
+    assert not info["cost/guard"].any()
+
+
+def test_an_early_death_costs_more_than_any_survival():
+    env = gymnasium.make_vec("doseloop/Glucose-v0", num_envs=16, patients=30, guard=False, action="dose", hours=12)
+    env.reset(seed=0)
+    total, alive = np.zeros(16), np.ones(16, dtype=bool)
+    for _ in range(144):
+        _, reward, over, cut, info = env.step(np.tile([1.0, 1.0], (16, 1)))
+        assert (info["reward/end"][over & alive] < 0).all()
+        total += np.where(alive, reward, 0.0)
+        alive &= ~(over | cut)
+    worst = env.unwrapped.worst
+    assert not alive.any()
+    assert (total < -0.5 * worst * 144).all()
+
+
+def test_insulin_still_to_act_at_the_end_is_paid_for():
+    def last(dose):
+        env = gymnasium.make_vec("doseloop/Glucose-v0", num_envs=8, patients=30, guard=False, action="dose", hours=1)
+        env.reset(seed=0)
+        for k in range(12):
+            action = np.tile([-0.8, dose if k == 11 else -1.0], (8, 1))
+            _, reward, over, _, info = env.step(action)
+        assert not over.any()
+        return reward, info["reward/end"]
+
+    (quiet, none), (late, paid) = last(-1.0), last(1.0)
+    assert (paid < none).all()
+    assert (late < quiet - 10).all()

@@ -1,0 +1,124 @@
+"""Steps of the loops' environments per second: Gymnasium's own benchmark, the parts of a step, a single environment.
+
+    python benchmarks/envs.py [--seconds 3] [--peer]
+
+``benchmark_vector_step`` counts wall time and samples an action a step; beside it stand processor time of the same
+step (other work on the machine does not count), of the compiled call alone, of the world in it and of the bare
+integrator with its outputs. ``--peer`` runs simglucose's own environment in one of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import doseloop.envs  # noqa: F401  (registers the ids)
+import gymnasium
+import numpy as np
+from common import save, show
+from doseloop.pkpd.calls import geti
+from doseloop.pkpd.jit import jit
+from doseloop.virtual import core as c
+from gymnasium.utils.performance import benchmark_step, benchmark_vector_step
+
+IDS = ("doseloop/Glucose-v0", "doseloop/Propofol-v0")
+SIZES = (1, 64, 1024, 4096)
+
+
+@jit
+def _integrate(job, first, last):
+    """The plant of one control interval, two blocks at a time as worlds do (one for propofol's)."""
+    many = 2 if geti(job, c.TICKS) > 1 else 1
+    for b in range(first, last, many):
+        for _ in range(geti(job, c.TICKS)):
+            c.advance(job, b, min(many, last - b))
+
+
+def best(work: Callable[[], Any], n: int, rounds: int = 7) -> float:
+    """Least processor time of a call, ns a lane."""
+    calls = max(1, 20000 // n)
+    work()
+    least = np.inf
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(calls):
+            work()
+        least = min(least, (time.process_time() - start) / calls)
+    return 1e9 * least / n
+
+
+def parts(id: str, n: int) -> dict[str, float]:
+    """Processor time of a step and of what is in it, ns a lane, one thread."""
+    env = gymnasium.make_vec(id, num_envs=n).unwrapped
+    # a constant action that lets nobody die: the programmed basal rate; light sedation
+    action = np.full(env.action_space.shape, -0.5 if "Glucose" in id else -0.9, dtype=np.float32)
+    if "Glucose" in id:
+        action[:, 1] = 0.0
+    env.reset(seed=1)
+    env.step(action)
+    world, blocks = env.world, env.world.blocks
+    step = best(lambda: env.step(action), n)
+    loop = best(lambda: env._loop(env._address, 0, blocks), n)
+    alone = best(lambda: world._step(world.address, 0, blocks), n)
+    plant = best(lambda: _integrate(world.address, 0, blocks), n)
+    return {
+        "step": step,
+        "compiled": loop,
+        "world": alone,
+        "integrator": plant,
+        "bookkeeping": 1 - plant / step,
+        "per second": 1e9 / step,
+    }
+
+
+def peer(seconds: float) -> float | None:
+    """Steps a second of simglucose's environment, 3 min each."""
+    from peers.environment import python_with
+
+    python = python_with("simglucose")
+    if python is None:
+        return None
+    script = Path(__file__).parent / "peers" / "simglucose_steps.py"
+    found = subprocess.run([python, script, str(seconds)], check=True, capture_output=True, text=True)
+    return float(found.stdout.split()[-1])
+
+
+def main() -> None:
+    """Run all and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--peer", action="store_true")
+    args = parser.parse_args()
+    out: dict[str, Any] = {"seconds": args.seconds}
+    rows = []
+    for id in IDS:
+        out[id] = {"gymnasium": {}, "processor": {}}
+        for n in SIZES:
+            for threads in (1, 2):
+                if n < 64 and threads > 1:
+                    continue
+                env = gymnasium.make_vec(id, num_envs=n, threads=threads)
+                speed = benchmark_vector_step(env, args.seconds, seed=1)
+                out[id]["gymnasium"][f"{n} lanes, {threads} threads"] = speed
+                rows.append((f"{id}, {n} lanes, {threads} threads", f"{speed:12,.0f} steps/s of wall time"))
+            found = parts(id, n)
+            out[id]["processor"][f"{n} lanes"] = found
+            text = ", ".join(f"{k} {v:,.0f} ns" for k, v in found.items() if k not in ("bookkeeping", "per second"))
+            share = f"{100 * found['bookkeeping']:.0f} % beside the integrator, {found['per second']:,.0f}/s"
+            rows.append((f"{id}, {n} lanes, processor time", f"{text}; {share}"))
+        speed = benchmark_step(gymnasium.make(id), args.seconds, seed=1)
+        out[id]["single"] = speed
+        rows.append((f"{id}, single", f"{speed:12,.0f} steps/s of wall time"))
+    if args.peer:
+        out["simglucose, its own environment (3 min)"] = peer(args.seconds)
+        rows.append(("simglucose, its own environment", f"{out['simglucose, its own environment (3 min)']} steps/s"))
+    save("envs", out)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -31,11 +31,13 @@ from doseloop.policies.glucose_mpc import GlucoseMPC
 from doseloop.policies.oracle import AnaesthesiaOracle, GlucoseOracle
 from doseloop.policies.pid import PID
 from doseloop.policies.target_controlled import TargetControlled, Titration
+from doseloop.policies.ward import Nomogram, UsualProtocol
+from doseloop.policies.ward_mpc import WardMPC
 from doseloop.virtual.anaesthesia_scores import anaesthesia_scores
 from doseloop.virtual.glucose_scores import glucose_scores
 
-ORDER = ("random", "zero", "usual", "pid", "mpc", "oracle")
-NAMES = {"usual": "usual protocol", "pid": "PID", "mpc": "MPC", "oracle": "oracle"}
+ORDER = ("random", "zero", "usual", "nomogram", "pid", "mpc", "oracle")
+NAMES = {"usual": "usual protocol", "nomogram": "nomogram", "pid": "PID", "mpc": "MPC", "oracle": "oracle"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,41 @@ BOUTS = {
         lambda e, env: anaesthesia_scores(e.truth, env.world.tick),
         {"in_range": "% in 40-60", "below40": "% below 40", "above60": "% above 60", "mdape": "MDAPE, %"},
     ),
+    "doseloop/Phenobarbital-v0": Bout(
+        {"action": "dose"},
+        {
+            "usual": lambda env: UsualProtocol(env.therapy),
+            "mpc": lambda env: WardMPC(env.therapy, interval=env.world.interval),
+            "oracle": lambda env: WardMPC(env.therapy, interval=env.world.interval, truth=env.privileged),
+        },
+        lambda e, env: share_of(e.truth, 15.0, 40.0),
+        {"inside": "% of time in 15-40 mg/L", "below": "% below 15", "above": "% above 40"},
+    ),
+    "doseloop/Vancomycin-v0": Bout(
+        {"action": "dose"},
+        {
+            "usual": lambda env: UsualProtocol(env.therapy),
+            "nomogram": lambda env: Nomogram(),
+            "mpc": lambda env: WardMPC(env.therapy, interval=env.world.interval),
+            "oracle": lambda env: WardMPC(env.therapy, interval=env.world.interval, truth=env.privileged),
+        },
+        lambda e, env: share_of(daily(e.truth, env), 400.0, 600.0),
+        {"inside": "% of days with AUC24 in 400-600", "below": "% below 400", "above": "% above 600"},
+    ),
 }
+
+
+def daily(truth: np.ndarray, env: Any) -> np.ndarray:
+    """(n, days) AUC24 from the levels of each tick, by the trapezoid (scores only; rewards use the exact integral)."""
+    ticks, tick = round(24.0 / env.world.tick), env.world.tick
+    before = np.concatenate([np.zeros((len(truth), 1)), truth[:, :-1]], axis=1)
+    return ((before + truth) * (tick / 2)).reshape(len(truth), -1, ticks).sum(axis=2)
+
+
+def share_of(values: np.ndarray, low: float, high: float) -> dict[str, np.ndarray]:
+    """Per cent of each row inside a band, below and above it."""
+    below, above = 100.0 * (values < low).mean(axis=1), 100.0 * (values > high).mean(axis=1)
+    return {"inside": 100.0 - below - above, "below": below, "above": above}
 
 
 def interval(values: np.ndarray, draws: int = 4000) -> dict[str, float]:
@@ -128,7 +164,15 @@ def gaps(rows: Mapping[str, Any]) -> dict[str, Any]:
     """Paired differences of returns from each policy to the next better one in the order that is meant."""
     names = [k for k in ORDER if k in rows]
     out = {}
-    chain = [("random", "usual"), ("zero", "usual"), ("usual", "mpc"), ("pid", "mpc"), ("mpc", "oracle")]
+    chain = [
+        ("random", "usual"),
+        ("zero", "usual"),
+        ("usual", "nomogram"),
+        ("usual", "mpc"),
+        ("nomogram", "mpc"),
+        ("pid", "mpc"),
+        ("mpc", "oracle"),
+    ]
     for a, b in chain:
         if a in names and b in names:
             out[f"{a} to {b}"] = interval(np.array(rows[b]["returns"]) - np.array(rows[a]["returns"]))

@@ -24,6 +24,7 @@ POLICIES = {
     "random": "random actions",
     "zero": "nothing given",
     "usual": "usual protocol",
+    "nomogram": "nomogram by weight and creatinine",
     "pid": "PID",
     "mpc": "MPC with estimator",
     "oracle": "oracle: MPC told the true patient",

@@ -29,9 +29,9 @@ FEATURES = (
     Feature("level after", "h", 0, 24, 0, 72, "from the start of the dose before that sample to it; 72: none"),
     Feature("level dose", "mg/kg", 0, 30, 0, 60, "that dose"),
     Feature("level 2", "mg/L", 0, 40, 0, 200, "the newest but one, as above"),
-    Feature("level 2 age", "h", 0, 72, 0, 240),
-    Feature("level 2 after", "h", 0, 24, 0, 72),
-    Feature("level 2 dose", "mg/kg", 0, 30, 0, 60),
+    Feature("level 2 age", "h", 0, 72, 0, 240, "since that sample"),
+    Feature("level 2 after", "h", 0, 24, 0, 72, "from the dose before it"),
+    Feature("level 2 dose", "mg/kg", 0, 30, 0, 60, "that dose"),
     Feature("dose 1", "mg/kg", 0, 30, 0, 60, "given in the last interval"),
     Feature("dose 2", "mg/kg", 0, 30, 0, 60, "in the one before"),
     Feature("dose 3", "mg/kg", 0, 30, 0, 60, "in the one before that"),
@@ -56,10 +56,9 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
 
     drug = ""
     persons: tuple[Feature, ...] = ()  # of `People.known`, by name
-    dose: Lever  # "dose": the lever in mg, or per kg
-    per_kg = False  # whether ``dose`` is
-    usual = 0.0  # mg/kg: what "usual" multiplies
-    most_usual = 4.0
+    levers_of: Mapping[str, Lever]  # by the keyword ``action``: units mg, mg/kg, or multiples of ``usual``
+    action_kinds: tuple[str, ...] = ()
+    usual = 0.0  # mg/kg
 
     def __init__(
         self,
@@ -72,15 +71,16 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         levels: Levels | str,
         renal: Renal | str,
         maturation: Any,
-        guard: str,
+        guard: bool,
         belief: bool,
         threads: int,
         **base: Any,
     ) -> None:
         therapy = therapies.load(self.drug)
         known = people.known
-        bad = [] if action in ("dose", "usual") else [f"action '{action}'; there are dose, usual"]
-        bad += [] if guard in ("on", "off") else [f"guard '{guard}'; there are on, off"]
+        kinds = ", ".join(self.levers_of)
+        bad = [] if action in self.levers_of else [f"action '{action}'; there are {kinds}"]
+        bad += [] if isinstance(guard, bool) else [f"guard is True or False, not {guard!r}"]
         bad += [f"patients: known['{f.name}'] is missing" for f in self.persons if f.name not in known]
         if not (days > 0 and abs(days * 24 / interval - round(days * 24 / interval)) < 1e-9):
             bad.append(f"days {days}: a whole number of intervals of {interval} h is meant")
@@ -97,16 +97,17 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
             threads=threads,
         )
         self.interval, self.share = interval, interval / 24.0
-        self.gate, self.guarded, self.belief = BedsideGate(therapy, num_envs, interval, threads), guard == "on", belief
+        self.therapy, self.guard, self.belief = therapy, guard, belief
+        self.gate = BedsideGate(therapy, num_envs, interval, threads)
         self.kidneys = "scr" in people.model.names("covariates")
         self._step = float(therapy.limits.actions[0].increment.value)
-        lever, self._action = self.dose, action
-        if action == "usual":
-            lever = Lever("dose", f"× {self.usual:g} mg/kg", 0, self.most_usual, "multiple of the usual dose")
+        lever = self.levers_of[action]
+        self._per_kg = {"mg": 0.0, "mg/kg": 1.0}.get(lever.unit, self.usual)
         extra = (*(RENAL if self.kidneys else ()), *(EXPECTED if belief else ()))
         features = (*FEATURES, *extra, *self.persons)
         self._filled = WARD + KIDNEYS * self.kidneys + BELIEF * belief
         super().__init__(num_envs, features=features, levers=(lever,), steps=round(days * 24 / interval), **base)
+        self.metadata["guard"] = guard
         self._form = np.zeros((num_envs, len(features)))
         self._all = np.ones(num_envs, dtype=bool)
 
@@ -130,20 +131,12 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
 
     def doses(self, asked: np.ndarray) -> np.ndarray:
         """(n,) mg of the levers' values (n, 1)."""
-        if self._action == "usual":
-            return asked[:, 0] * (self.usual * self.known["weight"])
-        return asked[:, 0] * self.known["weight"] if self.per_kg else asked[:, 0]
-
-    def actions_of(self, doses: np.ndarray) -> np.ndarray:
-        """Actions (n, 1) that ask for these doses (n,), mg, as far as the lever reaches (continuous actions only)."""
-        lever = self.actions.levers[0]
-        unit = self.doses(np.ones((self.num_envs, 1)))
-        return np.clip(2.0 * (doses / unit - lever.low) / (lever.high - lever.low) - 1.0, -1.0, 1.0)[:, None]
+        return asked[:, 0] * (self._per_kg * self.known["weight"]) if self._per_kg else asked[:, 0]
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         wish = self.doses(asked)
         allowed, masks = self.gate.judge(wish)
-        if self.guarded:
+        if self.guard:
             self._masks = masks.copy()
         else:
             allowed = wish
@@ -160,7 +153,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         return out
 
     def _notes(self) -> dict[str, np.ndarray]:
-        return {"guard": self._masks.copy(), "given": self.seen.delivered[:, 0].copy()}
+        return {"allowed": self.seen.delivered.copy(), "guard": self._masks[:, None].copy()}
 
     def privileged(self) -> Mapping[str, np.ndarray]:
         """The plant's true outputs, state, parameters of the day, kidneys, AUC of the last intervals, and who it is."""
@@ -169,6 +162,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
             **w.outputs,
             "state": w.state,
             "parameters": w.parameters,
+            "truth": w.truth,
             **w.renal,
             "exposure": w.exposure,
             "who": w.who,

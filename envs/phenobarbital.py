@@ -18,7 +18,29 @@ __all__ = ["PhenobarbitalEnv", "PhenobarbitalVectorEnv"]
 
 
 class PhenobarbitalVectorEnv(WardVectorEnv):
-    """n newborns on phenobarbital."""
+    """n newborns on phenobarbital for two weeks, the loading dose included.
+
+    With a half-life of six days a dose stays for the whole episode, and too much cannot be taken back.
+
+    Args:
+        num_envs: n.
+        split: "train", "validation" or "test" of the published cohort.
+        patients: how many of it, of whom each episode draws one; or `virtual.people.People` of your own.
+        model: the plant's model.
+        interval: h between decisions: 8, 12 or 24 (the guard refuses doses that are closer than 8 h).
+        days: length of an episode.
+        action: "per kg" (mg/kg), "dose" (mg) or "usual" (multiples of 2.25 mg/kg). The guard rounds down to 0.1 mg.
+        levels: when samples are drawn, and the laboratory: "usual" (before the dose on days 2, 4, 6 …), "daily",
+            "pair", "none", or a `virtual.levels.Levels`.
+        maturation: rise of clearance with each day, share of the first day's; the model of 1985 finds none.
+        guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
+        belief: whether the plain rules' expectation (level, AUC24, ratio of measured to expected, doubt) is observed.
+        threads: that share the lanes.
+        **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
+
+    Raises:
+        DoseloopError: listing what does not fit.
+    """
 
     name = "doseloop/Phenobarbital-v0"
     drug = "phenobarbital"
@@ -28,9 +50,13 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         Feature("weight", "kg", 0.5, 4, 0.3, 6, "birth weight"),
         Feature("apgar", "1", 1, 10, 0, 10, "Apgar score at 5 minutes"),
     )
-    dose = Lever("dose", "mg/kg", 0, 20, "phenobarbital now, over half an hour; 0 skips")
-    per_kg = True
-    usual, most_usual = 2.25, 9.0
+    action_kinds = ("per kg", "dose", "usual")
+    levers_of = {  # noqa: RUF012
+        "per kg": Lever("dose", "mg/kg", 0, 20, "now, over half an hour; 0 skips"),
+        "dose": Lever("dose", "mg", 0, 75, "the same, for every weight; 20 mg/kg of the heaviest infant"),
+        "usual": Lever("dose", "× 2.25 mg/kg", 0, 8, "the same, in multiples of the label's maintenance dose"),
+    }
+    usual = 2.25
 
     def __init__(
         self,
@@ -41,10 +67,10 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         model: str = "phenobarbital_neonate_grasela1985",
         interval: float = 12.0,
         days: float = 14.0,
-        action: str = "dose",
+        action: str = "per kg",
         levels: Levels | str = "usual",
         maturation: Any = 0.0,
-        guard: str = "on",
+        guard: bool = True,
         belief: bool = False,
         threads: int = 1,
         **base: Any,

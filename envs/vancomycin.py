@@ -19,7 +19,32 @@ __all__ = ["VancomycinEnv", "VancomycinVectorEnv"]
 
 
 class VancomycinVectorEnv(WardVectorEnv):
-    """n adults on vancomycin."""
+    """n adults on vancomycin for a week, the first dose included.
+
+    The plant has an individual clearance and volumes that nobody knows, and kidneys that change from day to day; the
+    ward has a creatinine every morning, which lags behind them, and a level now and then, whose result comes hours
+    later or not at all. Loading and holding both matter: the AUC of the first day counts.
+
+    Args:
+        num_envs: n.
+        split: "train", "validation" or "test" of the published cohort.
+        patients: how many of it, of whom each episode draws one; or `virtual.people.People` of your own.
+        model: the plant's model: goti2018, thomson2009 or buelga2005, which need not be the controller's.
+        interval: h between decisions: 6, 8, 12 or 24.
+        days: length of an episode.
+        action: "dose" (mg) or "usual" (multiples of 15 mg/kg). Doses are rounded down to 250 mg by the guard; a grid
+            such as ``grid=range(0, 3001, 250)`` makes them discrete.
+        levels: when samples are drawn, and the laboratory: "usual" (before the dose on days 2, 4, 6 …), "daily",
+            "pair", "none", or a `virtual.levels.Levels`.
+        renal: how kidneys change: "usual", "stable", "improving", "falling", "injury", or a `virtual.renal.Renal`.
+        guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
+        belief: whether the plain rules' expectation (level, AUC24, ratio of measured to expected, doubt) is observed.
+        threads: that share the lanes.
+        **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
+
+    Raises:
+        DoseloopError: listing what does not fit.
+    """
 
     name = "doseloop/Vancomycin-v0"
     drug = "vancomycin"
@@ -31,7 +56,11 @@ class VancomycinVectorEnv(WardVectorEnv):
         Feature("sex", "1", 0, 1, what="0 male, 1 female"),
         Feature("height", "cm", 145, 205, 120, 220, "height"),
     )
-    dose = Lever("dose", "mg", 0, 3000, "vancomycin now, over an hour or longer; 0 skips")
+    action_kinds = ("dose", "usual")
+    levers_of = {  # noqa: RUF012
+        "dose": Lever("dose", "mg", 0, 3000, "now, over an hour or longer (600 mg/h at most); 0 skips"),
+        "usual": Lever("dose", "× 15 mg/kg", 0, 3, "the same, in multiples of the usual dose"),
+    }
     usual = 15.0
 
     def __init__(
@@ -46,7 +75,7 @@ class VancomycinVectorEnv(WardVectorEnv):
         action: str = "dose",
         levels: Levels | str = "usual",
         renal: Renal | str = "usual",
-        guard: str = "on",
+        guard: bool = True,
         belief: bool = False,
         threads: int = 1,
         **base: Any,

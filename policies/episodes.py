@@ -87,7 +87,8 @@ class with_doses:  # noqa: N801 - it reads as a function
 
     def begin(self, env: Any) -> None:
         """Begin with the patients of the lanes."""
-        levers, wanted = [v.unit for v in env.actions.levers], [a.unit for a in env.therapy.actuators]
+        levers, given = [v.unit for v in env.actions.levers], getattr(env.therapy, "actuators", None)
+        wanted = [a.unit for a in given] if given else [env.therapy.action.unit]
         if levers != wanted or env.actions.grid is not None:
             raise DoseloopError(
                 f"{env.name}: a policy asks for {', '.join(wanted)}; the levers are {', '.join(levers)}"

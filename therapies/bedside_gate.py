@@ -8,7 +8,7 @@
 
 It keeps its own record and its own expectations (`bedside_rules`): what a policy believes does not reach it. A dose by
 which a harm is likely is refused, not lowered: were it lowered to the most that is not, asking for too much would make
-the guard a controller, and a good one (docs/envs.md). A dose that a limit lowers runs in over the lower dose's time.
+the guard a controller, and a good one (docs/virtual.md). A dose that a limit lowers runs in over the lower dose's time.
 """
 
 from __future__ import annotations

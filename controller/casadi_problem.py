@@ -150,6 +150,19 @@ class CasadiSolver:
         common = [case.held, case.target, case.scale, case.reference / case.scale, case.last / case.scale, case.time]
         return draws, common
 
+    def packed(self, case: Case) -> np.ndarray:
+        """`numbers` one behind the other, column by column: CasADi takes one vector sooner than a dozen arrays."""
+        draws, common = self.numbers(case)
+        return np.concatenate([np.ravel(np.asarray(a, dtype=float), order="F") for a in (*draws, *common)])
+
+    def unpacked(self) -> tuple[ca.MX, list[ca.MX], list[ca.MX]]:
+        """The symbol of `packed`, and in it the draws' symbols (columns: draws) and the common ones."""
+        shapes = [(a.numel(), self.problem.draws) for a in self.draw_symbols] + [a.shape for a in self.common_symbols]
+        P = ca.MX.sym("P", sum(a * b for a, b in shapes))
+        ends = np.cumsum([0, *(a * b for a, b in shapes)]).tolist()
+        parts = [ca.reshape(a, *b) for a, b in zip(ca.vertsplit(P, ends), shapes)]
+        return P, parts[: len(self.draw_symbols)], parts[len(self.draw_symbols) :]
+
     def inputs_of(self, v: Any, k: int) -> Any:
         """Inputs of stage k under scaled moves v (nc,)."""
         held, _, scale, *_ = self.common_symbols
@@ -209,17 +222,21 @@ class CasadiSolver:
             "own", [v, *self.common_symbols], [ca.sumsqr(ca.vertcat(*self.move_residuals(v), 0))], {"allow_free": False}
         )
 
+    @cached_property
+    def _evaluated(self) -> ca.Function:
+        """Objective and outputs (stages, watched · draws) of scaled moves under `packed` numbers."""
+        D, v = self.problem.draws, ca.MX.sym("v", self.nc)
+        P, draws, common = self.unpacked()
+        one = self.course if D == 1 else self.course.map(D)
+        wide = lambda a: a if D == 1 else ca.repmat(a, 1, D)  # noqa: E731
+        y, share = one(wide(v), *draws, *(wide(a) for a in common))
+        return ca.Function("evaluated", [v, P], [self.own_cost(v, *common) + ca.sum2(share), y])
+
     def evaluate(self, case: Case, moves: np.ndarray) -> tuple[float, np.ndarray]:
         """Objective and outputs (draws, stages, watched) of moves (stages, moves), by CasADi and the exact reading."""
         p = self.problem
-        v = (moves[p.first_of[:-1]] / case.scale).ravel()
-        draws, common = self.numbers(case)
-        y, cost = [], float(self.own_cost(v, *common))
-        for d in range(p.draws):
-            got, share = self.course(v, *(a[:, d] for a in draws), *common)
-            y.append(np.array(got))
-            cost += float(share)
-        return cost, np.array(y)
+        cost, y = self._evaluated((moves[p.first_of[:-1]] / case.scale).ravel(), self.packed(case))
+        return float(cost), np.array(y).reshape(p.stages, p.draws, -1).transpose(1, 0, 2)
 
     # solving ----------------------------------------------------------------------------------------------------------
 
@@ -316,15 +333,20 @@ class CasadiSolver:
             high[on[q], a:b, r] = np.minimum(high[on[q], a:b, r], upper)
         return low, high
 
-    def rates_of(self, case: Case) -> tuple[ca.DM, np.ndarray]:
-        """Differences of neighbouring blocks as rows, and how large they may be (scaled), where limited."""
-        p, rows, most = self.problem, [], []
-        M = len(p.moves)
+    @cached_property
+    def differences(self) -> ca.DM:
+        """Differences of neighbouring blocks as rows, where a move is limited in them."""
+        p, rows, M = self.problem, [], len(self.problem.moves)
         for a, move in enumerate(p.moves):
             if np.isfinite(move.largest_change):
                 for c in range(1, len(p.blocks)):
                     row = np.zeros(self.nc)
                     row[c * M + a], row[(c - 1) * M + a] = 1.0, -1.0
                     rows.append(row)
-                    most.append(move.largest_change / case.scale[a])
-        return ca.sparsify(ca.DM(np.array(rows).reshape(len(rows), self.nc))), np.array(most)
+        return ca.sparsify(ca.DM(np.array(rows).reshape(len(rows), self.nc)))
+
+    def largest(self, case: Case) -> np.ndarray:
+        """How large the `differences` may be (scaled)."""
+        p = self.problem
+        most = [m.largest_change / case.scale[a] for a, m in enumerate(p.moves) if np.isfinite(m.largest_change)]
+        return np.repeat(np.array(most), len(p.blocks) - 1)

@@ -33,7 +33,9 @@ SAMPLES = 64  # points that set the scale of each kink
 
 
 class _Once(ca.Callback):
-    """A function that remembers its last point: `sqpmethod` asks for first and second derivatives one after another."""
+    """A function of (moves, parameters) that remembers its last moves: `sqpmethod` asks for first and second
+    derivatives one after another. Whoever changes the parameters sets ``at`` to None.
+    """
 
     def __init__(self, function: ca.Function) -> None:
         ca.Callback.__init__(self)
@@ -60,7 +62,7 @@ class _Once(ca.Callback):
 
     def eval(self, arg: list[ca.DM]) -> Any:
         """The function's values, computed anew only at another point."""
-        at = [a.nonzeros() for a in arg]
+        at = arg[0].nonzeros()
         if at != self.at:
             self.at, self.got = at, self.function.call(arg)
         return self.got
@@ -82,57 +84,64 @@ class Sqp(CasadiSolver):
         self.qp, self.iterations, self.tolerance = qp, iterations, tolerance
 
     @cached_property
-    def _draw(self) -> ca.Function:
-        """One draw: outputs, share of the objective, its gradient and Gauss-Newton Hessian, slopes of the outputs.
-
-        The sensitivities are carried stage by stage: CasADi's own Jacobian of the whole course took four times as long.
-        """
-        e, p = self.expressions, self.problem
-        jac = ca.Function("stage_jacobian", [e.s, e.x, e.p, e.u, e.k], [e.after, e.y, e.A, e.B, e.C])
-        v = ca.SX.sym("v", self.nc)
-        x0, par, k_, offset, weight = self.draw_symbols
-        _, target, scale, _, _, time = self.common_symbols
-        M, relevant = len(p.moves), len(e.relevant)
-        S = ca.SX(relevant, self.nc)
-        x, ys, slopes = x0, [], []
-        cost, gradient, H = ca.SX(0), ca.SX.zeros(self.nc), ca.SX(ca.Sparsity.lower(self.nc), 0)
-        yy = ca.SX.sym("y", len(p.watched))
+    def _goals(self) -> ca.Function:
+        """Share of the objective, its slope and curvature by all watched outputs (stages, watched) of a draw."""
+        p = self.problem
+        y, target, weight = ca.SX.sym("y", p.stages, len(p.watched)), self.common_symbols[1], self.draw_symbols[4]
+        yy, cost, down, curves = ca.SX.sym("y", len(p.watched)), ca.SX(0), [], []
         for k in range(p.stages):
-            x, y, A, B, C = jac(ca.vertcat(time + k * p.interval, self.h), x, par, self.inputs_of(v, k), k_)
-            S = A @ S
-            first = int(p.block_of[k]) * M
-            place = ca.DM(M, self.nc)
-            place[:, first : first + M] = ca.DM.eye(M)
-            S = S + (B @ ca.diag(scale)) @ ca.sparsify(place)
-            y, Y = y + offset, C @ S
             r = ca.vertcat(*self.residuals(yy, k, target, weight), ca.SX(0, 1))
             J = ca.jacobian(r, yy)
             at = ca.Function("r", [yy, target, weight], [ca.sumsqr(r), 2 * J.T @ r, 2 * J.T @ J])
-            value, down, curve = at(y, target, weight)
-            ys.append(y.T)
-            slopes.append(Y)
+            value, slope, curve = at(y[k, :].T, target, weight)
             cost += value
-            gradient += Y.T @ down
-            width = first + M  # later moves do not act yet; only the lower triangle is computed
-            WY = curve @ Y[:, :width]
-            for i in range(width):
-                H[i, : i + 1] += Y[:, i].T @ WY[:, : i + 1]
-        whole = ca.tril2symm(H)
-        out = [ca.vertcat(*ys), cost, gradient, ca.densify(whole), ca.densify(ca.vertcat(*slopes))]
-        return ca.Function("draw", [v, *self.draw_symbols, *self.common_symbols], out)
+            down.append(slope)
+            curves.append(curve)
+        return ca.Function("goals", [y, target, weight], [cost, ca.vertcat(*down), ca.diagcat(*curves)])
 
     @cached_property
-    def _solver(self) -> tuple[ca.Function, ca.Function]:
-        """The solver, and the packing of its parameter vector."""
+    def _draw(self) -> ca.Function:
+        """One draw: outputs, share of the objective, its gradient and Gauss-Newton Hessian, slopes of the outputs.
+
+        The sensitivities are carried stage by stage, as products of matrices around one small graph of scalars: one
+        graph of everything is too long for a processor's cache, and takes twice the time.
+        """
+        e, p = self.expressions, self.problem
+        jac = ca.Function("stage_jacobian", [e.s, e.x, e.p, e.u, e.k], [e.after, e.y, e.A, e.B, e.C], {"cse": True})
+        sv, (shared, _, by, _, _, begin) = ca.SX.sym("v", self.nc), self.common_symbols
+        inputs = ca.Function(
+            "inputs", [sv, shared, by], [ca.horzcat(*(self.inputs_of(sv, k) for k in range(p.stages)))]
+        )
+        clock = ca.horzcat(*(ca.vertcat(begin + k * p.interval, self.h) for k in range(p.stages)))
+        v = ca.MX.sym("v", self.nc)
+        draws, common = _symbols(self.draw_symbols), _symbols(self.common_symbols)
+        x, par, k_, offset, weight = draws
+        held, target, scale, _, _, time = common
+        u = ca.horzsplit(inputs(v, held, scale))
+        s = ca.horzsplit(ca.Function("clock", [begin], [clock])(time))
+        M, nc = len(p.moves), self.nc
+        S, ys, slopes = ca.MX(len(e.relevant), 0), [], []
+        for k in range(p.stages):
+            x, y, A, B, C = jac(s[k], x, par, u[k], k_)
+            width, before = (int(p.block_of[k]) + 1) * M, S.shape[1]  # later moves do not act yet
+            own = ca.densify(B @ ca.diag(scale))
+            S = A @ S if before else S
+            S = ca.horzcat(S, own) if width > before else S + ca.horzcat(ca.MX(S.shape[0], width - M), own)
+            ys.append((y + offset).T)
+            slopes.append(ca.horzcat(ca.densify(C @ S), ca.MX(len(p.watched), nc - width)))
+        course, Y = ca.vertcat(*ys), ca.vertcat(*slopes)
+        cost, down, curve = self._goals(course, target, weight)
+        out = [course, cost, Y.T @ down, ca.densify(Y.T @ (curve @ Y)), ca.densify(Y)]
+        return ca.Function("draw", [v, *draws, *common], out)
+
+    @cached_property
+    def _solver(self) -> ca.Function:
+        """The solver; its parameters are `packed`."""
         p, nc = self.problem, self.nc
         D = p.draws
         v = ca.MX.sym("v", nc)
-        draws, common = _symbols(self.draw_symbols, D), _symbols(self.common_symbols)
-        packed = ca.vertcat(*(ca.vec(a) for a in [*draws, *common]))
-        P = ca.MX.sym("P", packed.numel())
-        sizes = [a.numel() for a in [*draws, *common]]
-        parts = ca.vertsplit(P, np.cumsum([0, *sizes]).tolist())
-        given = [ca.reshape(a, *b.shape) for a, b in zip(parts, [*draws, *common])]
+        P, draws, common = self.unpacked()
+        given = [*draws, *common]
         one = self._draw if D == 1 else self._draw.map(D)
         spread = [
             *given[: len(draws)],
@@ -150,8 +159,7 @@ class Sqp(CasadiSolver):
         fold = lambda a, width: sum((a[:, d * width : (d + 1) * width] for d in range(D)), ca.MX(0))  # noqa: E731
         cost = fo + ca.sum2(f)
         gradient, hessian = go + ca.sum2(g), Ho + fold(H, nc) + 1e-10 * ca.DM.eye(nc)
-        rates, _ = self.rates_of(_unit(self.problem))
-        ny = len(p.watched)
+        rates, ny = self.differences, len(p.watched)
         # constraints: outputs stage by stage of each draw where an item may bound them, then differences of the moves
         paths = lambda y: [ca.vec(y[:, d * ny : (d + 1) * ny].T) for d in range(D)] if self.items else []  # noqa: E731
         slopes = [Y[:, d * nc : (d + 1) * nc] for d in range(D)] if self.items else []
@@ -183,21 +191,20 @@ class Sqp(CasadiSolver):
             "calc_lam_p": False,  # a reverse sweep over all parameters that nobody asks for
             "no_nlp_grad": True,
         }
-        solver = ca.nlpsol("mpc", "sqpmethod", {"x": v, "p": P, "f": fo_only + ca.sum2(f_only), "g": G}, options)
-        return solver, ca.Function("pack", [*draws, *common], [packed])
+        return ca.nlpsol("mpc", "sqpmethod", {"x": v, "p": P, "f": fo_only + ca.sum2(f_only), "g": G}, options)
 
     def optimise(self, case: Case, v: np.ndarray, on: np.ndarray) -> tuple[np.ndarray, bool, int]:
         """Scaled moves, whether the solver is content, its iterations."""
-        solver, pack = self._solver
-        draws, common = self.numbers(case)
+        solver = self._solver
+        self._once.at = None  # it compares moves only
         lbg, ubg = np.zeros(0), np.zeros(0)
         if self.items:
             low, high = self.limits_of(on)
             lbg, ubg = low.ravel(), high.ravel()
-        _, most = self.rates_of(case)
+        most = self.largest(case)
         got = solver(
             x0=v,
-            p=pack(*draws, *common),
+            p=self.packed(case),
             lbx=(case.low / case.scale).ravel(),
             ubx=(case.high / case.scale).ravel(),
             lbg=np.concatenate([lbg, -most]),
@@ -273,7 +280,7 @@ class Ipopt(CasadiSolver):
                 cost += term(y, target[k, :].T, draws[4][:, d])
                 path.append(y)
                 before = here
-        rates, _ = self.rates_of(_unit(p))
+        rates = self.differences
         g = ca.vertcat(*defects, *(path if self.items else []), rates @ v)
         w = ca.vertcat(v, *(ca.vec(a) for a in x))
         parameters = ca.vertcat(*(ca.vec(a) for a in [*draws, *common]), size)
@@ -309,7 +316,7 @@ class Ipopt(CasadiSolver):
         size[size < 1e-12] = 1.0
         zeros = np.zeros(p.draws * p.stages * n)
         low, high = self.limits_of(on) if self.items else (np.zeros(0), np.zeros(0))
-        _, most = self.rates_of(case)
+        most = self.largest(case)
         far = np.full(len(zeros), np.inf)
         got = solver(
             x0=np.concatenate([v, (xs / size).ravel()]),
@@ -328,10 +335,3 @@ def _symbols(like: list[ca.SX], columns: int = 0) -> list[ca.MX]:
     return [
         ca.MX.sym(f"a{i}", a.numel(), columns) if columns else ca.MX.sym(f"a{i}", *a.shape) for i, a in enumerate(like)
     ]
-
-
-def _unit(problem: Problem) -> Case:
-    """A case of scale 1, for the pattern of the rate limits."""
-    case = Case.__new__(Case)
-    case.scale = np.ones(len(problem.moves))
-    return case

@@ -12,6 +12,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class SolverOptions:
 
 
 OPTIONAL = ("offset", "weights", "low", "high", "reference", "scale", "target")
+_OPTIONAL_OF = attrgetter(*OPTIONAL)
 
 
 class RealTime:
@@ -106,7 +108,7 @@ class RealTime:
             "scale": np.array([m.high if m.scale is None else m.scale for m in problem.moves]),
             "target": problem.targets(),
         }
-        self._kept: dict[tuple[int, frozenset[str]], Buffers] = {}
+        self._kept: dict[tuple[int | bool, ...], Buffers] = {}
 
     def solve(
         self,
@@ -189,30 +191,27 @@ class RealTime:
     def _fill(self, snap: Snapshot, warm: Plan | None, faults: np.ndarray | None) -> Buffers:
         """Copy a snapshot into the buffers (made once for each n and each choice of what is given)."""
         n = len(snap)
-        given = {name: getattr(snap, name) for name in OPTIONAL}
-        one = {name for name, value in given.items() if value is None}
-        if not any(np.ndim(v) == 2 and len(v) > 1 for v in snap.inputs.values()):  # type: ignore[arg-type]
-            one.add("held")
-        if np.ndim(snap.time) == 0:
-            one.add("time")
-        if warm is None:
-            one |= {"warm", "warm_duals"}
-        if faults is None:
-            one.add("fault")
-        key = n, frozenset(one)
+        given = _OPTIONAL_OF(snap)
+        wide = any(np.ndim(v) == 2 and len(v) > 1 for v in snap.inputs.values())  # type: ignore[arg-type]
+        key = (n, wide, np.ndim(snap.time), warm is None, faults is None, *(v is None for v in given))
         if key not in self._kept:
             if len(self._kept) > 8:
                 self._kept.clear()
-            fresh = self._kept[key] = Buffers(n, self._shapes, key[1])
+            one = {name for name, value in zip(OPTIONAL, given) if value is None}
+            one |= set() if wide else {"held"}
+            one |= {"time"} if np.ndim(snap.time) == 0 else set()
+            one |= {"warm", "warm_duals"} if warm is None else set()
+            one |= {"fault"} if faults is None else set()
+            fresh = self._kept[key] = Buffers(n, self._shapes, frozenset(one))
             for name in one & self._defaults.keys():
                 fresh.arrays[name][:] = self._defaults[name]
         b = self._kept[key]
         a = b.arrays
         a["states"][:], a["parameters"][:], a["last"][:] = snap.states, snap.parameters, snap.last
-        for name, value in given.items():
+        for name, value in zip(OPTIONAL, given):
             if value is not None:
-                wide = a[name].ndim == 3 and np.ndim(value) == 2
-                a[name][:] = np.asarray(value)[:, None] if wide and name != "offset" else value
+                held = a[name].ndim == 3 and np.ndim(value) == 2
+                a[name][:] = np.asarray(value)[:, None] if held and name != "offset" else value
         if snap.weights is not None:
             a["weights"] /= a["weights"].sum(axis=1, keepdims=True)
         if snap.inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,26 @@ class Snapshot:
         return len(self.states)
 
 
+@lru_cache(maxsize=256)
+def _meant(
+    n: int, D: int, N: int, states: int, units: int, M: int, watched: int, goals: int
+) -> tuple[tuple[str, tuple[tuple[int, ...], ...]], ...]:
+    """The shapes that each array of a snapshot may have."""
+    return (
+        ("states", ((n, D, states),)),
+        ("parameters", ((n, D, units),)),
+        ("last", ((n, M),)),
+        ("offset", ((n, D, watched),)),
+        ("weights", ((n, D),)),
+        ("low", ((n, M), (n, N, M))),
+        ("high", ((n, M), (n, N, M))),
+        ("reference", ((n, M),)),
+        ("scale", ((n, M),)),
+        ("target", ((n, goals), (n, N, goals))),
+        ("time", ((), (n,))),
+    )
+
+
 def check(problem: Problem, snap: Snapshot) -> None:
     """Shapes of all that compiled loops will read.
 
@@ -55,25 +76,16 @@ def check(problem: Problem, snap: Snapshot) -> None:
         SolverError: listing every array that does not fit. (Values that are not finite are no error: such a patient's
             plan says that it failed.)
     """
-    n, D, N, M = len(snap.states), problem.draws, problem.stages, len(problem.moves)
-    meant: dict[str, tuple[tuple[int, ...], ...]] = {
-        "states": ((n, D, len(problem.model.states)),),
-        "parameters": ((n, D, len(problem.model.individual_units)),),
-        "last": ((n, M),),
-        "offset": ((n, D, len(problem.watched)),),
-        "weights": ((n, D),),
-        "low": ((n, M), (n, N, M)),
-        "high": ((n, M), (n, N, M)),
-        "reference": ((n, M),),
-        "scale": ((n, M),),
-        "target": ((n, len(problem.goals)), (n, N, len(problem.goals))),
-        "time": ((), (n,)),
-    }
+    n, N, model = len(snap.states), problem.stages, problem.model
+    sizes = (len(model.states), len(model.individual_units), len(problem.moves), len(problem.watched))
     bad = []
-    for name, shapes in meant.items():
+    for name, shapes in _meant(n, problem.draws, N, *sizes, len(problem.goals)):
         value = getattr(snap, name)
-        if value is not None and np.shape(value) not in shapes:
-            bad.append(f"{name} has shape {np.shape(value)}; {' or '.join(map(str, shapes))} is meant")
+        if value is None:
+            continue
+        shape = value.shape if isinstance(value, np.ndarray) else np.shape(value)
+        if shape not in shapes:
+            bad.append(f"{name} has shape {shape}; {' or '.join(map(str, shapes))} is meant")
     for name, values in snap.inputs.items():
         if name not in problem.held:
             bad.append(f"input '{name}' is not known; known: {', '.join(problem.held) or 'none'}")

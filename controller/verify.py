@@ -102,7 +102,8 @@ def verify(plan: Plan, snapshot: Snapshot, *, step: float | None = None, threads
     how = march_of(model, problem.interval, step)
     typical = [*(i.typical for i in model.inputs), *(0.0 for _ in model.routes)]
     wide = any(np.ndim(v) == 2 and len(np.asarray(v)) > 1 for v in snapshot.inputs.values())
-    held = np.tile(np.array(typical), (n if wide else 1, N, 1))
+    held = np.empty((n if wide else 1, N, len(typical)))
+    held[:] = typical
     for name, values in snapshot.inputs.items():
         held[:, :, model.names("inputs").index(name)] = values
     flat = lambda a: np.ascontiguousarray(np.asarray(a, dtype=float).reshape(n * D, -1))  # noqa: E731

@@ -92,7 +92,7 @@ def reading(**changes):
         "change_max": b(8.0, "mg/L/min"),
         "fall_max": b(3.0, "mg/L/min"),
         "fall_below": b(110.0, "mg/L"),
-        "stop_age_max": b(1.0, "h"),
+        "stop_age_max": b(0.4, "h"),
     }
     return MeasurementLimits(**(fields | changes))
 
@@ -119,6 +119,7 @@ def table(**changes):
                 fall_below=OFF,
                 stop_above=OFF,
                 age_max=b(1.0, "h"),
+                stop_age_max=b(1.0, "h"),
                 stop_below=OFF,
             ),
         ),

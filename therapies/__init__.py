@@ -18,6 +18,8 @@ __all__ = ["Action", "Goal", "Harm", "LoopTherapy", "Therapy", "ids", "load", "l
 
 LOOP = "loop_"
 HELPERS = (
+    "bedside_gate",
+    "bedside_rules",
     "closed_loop",
     "gate",
     "gate_code",

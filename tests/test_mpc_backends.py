@@ -41,7 +41,8 @@ def test_the_compiled_solver_and_sqp_agree(name):
     snap = patients(problem, 2, seed=3, **more)
     mine, theirs = RealTime(problem, TIGHT).solve(snap), Sqp(problem, tolerance=1e-6).solve(snap)
     assert mine.status.tolist() == [Status.SOLVED] * 2
-    assert theirs.status.tolist() == [Status.SOLVED] * 2
+    # asked for more than rounding gives, SQP may stall at the optimum itself, on one processor and not on another
+    assert np.isin(theirs.status, (Status.SOLVED, Status.STALLED)).all()
     np.testing.assert_allclose(mine.cost, theirs.cost, rtol=1e-6, atol=1e-9)
     scale = np.array([m.scale for m in problem.moves])
     assert np.abs((mine.moves - theirs.moves) / scale).max() < 2e-3

@@ -193,7 +193,8 @@ def test_mcmc_takes_over_and_converges():
     assert part.trusted
     assert any("MCMC took over" in n for n in p.notes)
     (mean, sd), (m, s) = moments(places, w), moments(part.eta, part.weights)
-    error = 4 / math.sqrt(part.chains.ess)
+    error = 4 / math.sqrt(part.ess)  # of the draws kept, fewer than the chains have
+    assert part.ess == min(part.chains.ess, 2000)
     assert np.all(np.abs(m - mean) < error * sd)
     assert np.all(np.abs(s - sd) < error * sd)
     across = lambda x: x[:, 1] + 0.8 * x[:, 0] ** 2  # noqa: E731
@@ -222,6 +223,8 @@ def test_chains_that_cannot_move_are_not_called_converged():
     start = rng.standard_normal((32, 1))
     frozen = metropolis(lambda x: np.where(np.isin(x[:, 0], start[:, 0]), 0.0, np.inf), start.copy(), 50, rng, most=2)
     assert frozen.acceptance == 0
+    # one chain after the other, so that draws taken at even steps come from every chain at even times
+    np.testing.assert_array_equal(frozen.eta.reshape(32, -1), np.repeat(start, len(frozen.eta) // 32, axis=1))
     assert not frozen.converged
 
 

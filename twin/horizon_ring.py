@@ -30,6 +30,8 @@ from .ukf import (
 )
 from .window import forward, new_window, onset_of, solve
 
+ROUNDING = 1e-10  # a pivot that is negative by less than this share of its own variance is rounding
+
 
 @jit
 def extend(A, extra, now, oldest, at, centre, omega, z, Pm, m, P, u, wide, memory, win, rose):
@@ -61,11 +63,23 @@ def extend(A, extra, now, oldest, at, centre, omega, z, Pm, m, P, u, wide, memor
 
 
 @jit
-def sane(A, m, P, centre, omega):
-    """Whether a belief is finite and its effects no further from the population than `twin.ukf` lets them be."""
-    for r in range(m.shape[0]):
-        if not (math.isfinite(m[r]) and math.isfinite(P[r, r])):
+def sane(A, m, P, centre, omega, C):
+    """Whether a belief is finite, its covariance one (no variance was lost in a difference of far larger numbers), and
+    its effects no further from the population than `twin.ukf` lets them be. C is spare."""
+    n = m.shape[0]
+    for j in range(n):
+        if not math.isfinite(m[j]):
             return False
+        for r in range(j, n):
+            C[r, j] = P[r, j]
+    for j in range(n):
+        pivot = C[j, j]
+        if not pivot >= -ROUNDING * abs(P[j, j]) or P[j, j] < 0.0:  # NaN too
+            return False
+        for c in range(j + 1, n):
+            f = C[c, j] / pivot if pivot > ROUNDING * P[j, j] else 0.0
+            for r in range(c, n):
+                C[r, c] -= f * C[r, j]
     near = True
     for e in range(A[0][EFFECTS]):
         near &= abs(m[A[0][STATES] + e] - centre[e]) <= FARTHEST * math.sqrt(omega[e, e])
@@ -139,7 +153,7 @@ def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, old
                 solve(A, extra, begin[i], now, oldest[i], at, centre[i], omega[i], arrival_m[i], arrival_P[i], alpha[i],
                       beta[i], gamma[i], z[i], Pm[i], ring_u[i], ring_y[i], ring_n[i], wide[i], iterations, work,
                       memory, win, rose, m[i], P[i])  # fmt: skip
-                if not sane(A, m[i], P[i], centre[i], omega[i]):  # the window begins anew, without what broke it
+                if not sane(A, m[i], P[i], centre[i], omega[i], win[17]):  # begin anew, without what broke it
                     begin[i] = now
                     ring_y[i, :] = np.nan
                     beta[i, :, :] = 0.0

@@ -120,7 +120,7 @@ def importance_sample(
 
 @dataclass(frozen=True)
 class Chains:
-    """MCMC draws (kept draws of all chains), the worst R-hat and the smallest effective size over coordinates."""
+    """MCMC draws (one chain after the other), the worst R-hat and the smallest effective size over coordinates."""
 
     eta: np.ndarray
     rhat: float
@@ -198,7 +198,7 @@ def metropolis(objective: Objective, start: np.ndarray, steps: int, rng: np.rand
         chains = np.array(kept)
         rhat = max(split_rhat(chains[:, :, k]) for k in range(K))
         ess = min(effective_chain_size(chains[:, :, k]) for k in range(K))
-        result = Chains(chains.reshape(-1, K), rhat, ess, accepted / total)
+        result = Chains(chains.transpose(1, 0, 2).reshape(-1, K), rhat, ess, accepted / total)
         if result.converged or len(kept) >= limit:
             return result
         warm, steps = 0, len(kept)

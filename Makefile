@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages clean
+.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: warm  ## all benchmarks
 
 pages: $(READY)  ## write docs/envs, a page for each environment, from docstrings, spaces and measured scores
 	@$(BIN)/python docs/pages.py
+
+results: $(READY)  ## write the README's table from benchmarks/results
+	@$(BIN)/python docs/results.py
 
 clean:  ## remove what was built and cached here (.venv stays)
 	@rm -rf build dist out *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,8 @@
 
 Each mutant is one change in one file of safety/, written to a folder of its own; the fast safety tests run on it in a
 forked process with Numba's compiler off, and stop at the first failure. The checkout is not touched. Prints each
-survivor with its line, then the score; exits with 1 under the least score.
+survivor with its line, then the score (kept in results/mutation.json if the whole room was run); exits with 1 under
+the least score.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from common import save
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 
@@ -259,6 +262,7 @@ def main() -> int:
             found += [(path.name, *mutant) for mutant in mutants(source)]
         jobs = [(name, text, tests) for name, _, _, _, text in found]
         killed, total, sound = 0, 0, True
+        survivors: list[dict[str, object]] = []
         for i, alive in run(jobs, options.jobs):
             name, line, before, after, _ = found[i]
             if line == 0 and not before:
@@ -269,8 +273,11 @@ def main() -> int:
             total += 1
             killed += not alive
             if alive:
+                survivors.append({"file": name, "line": line, "before": before, "after": after})
                 print(f"SURVIVED {name}:{line}\n    - {before}\n    + {after}", flush=True)
     score = 100.0 * killed / max(total, 1)
+    if not options.only:
+        save("mutation", {"mutants": total, "killed": killed, "score": score, "survivors": survivors})
     print(f"{killed} of {total} mutants killed ({score:.1f} %) in {time.perf_counter() - start:.0f} s")
     return 0 if sound and score >= options.least else 1
 

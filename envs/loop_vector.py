@@ -69,7 +69,7 @@ class LoopVectorEnv(DosingVectorEnv):
             "MASKS": np.zeros((width, a), dtype=np.int64),
             "WHICH": np.append(self._stacked, 0).astype(np.int64),
             "SCALE": np.ascontiguousarray(scale),
-            "FRESH": np.zeros(width, dtype=np.int64),
+            "FRESH": world.admitted,
             "OWN": np.column_stack([np.asarray(known[k], dtype=float) for k in self.known_names]),
             "OWN_STATE": np.zeros((blocks, rows, LANES)),
             "SPARE": np.zeros(spare),
@@ -101,6 +101,7 @@ class LoopVectorEnv(DosingVectorEnv):
         for name, value in (values | dict(zip(self._arrays, addresses(list(self._arrays.values()))))).items():
             self._job[getattr(e, name)] = value
         self._address = int(self._job.ctypes.data)
+        self._asked = self._arrays["ASKED"][: world.n]
 
     @property
     def seen(self) -> Observation:
@@ -114,23 +115,18 @@ class LoopVectorEnv(DosingVectorEnv):
         return {k: v[who] for k, v in self.world.people.known.items()}
 
     def _draw(self, lanes: np.ndarray, u: np.ndarray) -> None:
-        """What else an episode draws: uniforms (m, 7) of the lanes of the mask."""
+        """What else an episode draws: uniforms (m, 7) of these lanes (indices)."""
 
     def _admit(self, lanes: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
-        u = episode_draws(seeds[lanes], episodes[lanes], 8)
-        who = self.world.who if self._begun else np.zeros(self.num_envs, dtype=np.int64)
-        who[lanes] = (u[:, 0] * len(self.world.people)).astype(np.int64)
-        self._draw(lanes, u[:, 1:])
-        self.world.reset(seeds, only=lanes if self._begun else None, who=who, place=episodes)
-        fresh = self._arrays["FRESH"]
-        fresh[: self.num_envs] = lanes
-        fresh[self.num_envs :] = 0 if self._begun else 1
+        rows = np.flatnonzero(lanes)
+        u = episode_draws(seeds[rows], episodes[rows], 8)
+        who = (u[:, 0] * len(self.world.people)).astype(np.int64)
+        self._draw(rows, u[:, 1:])
+        self.world.admit(rows, seeds[rows], who, episodes[rows])
         self._settle(self._address, 0, self.world.blocks)
-        self._arrays["MASKS"][: self.num_envs][lanes] = 0
-        self._arrays["ALLOWED"][: self.num_envs][lanes] = 0.0
+        self._arrays["MASKS"][rows], self._arrays["ALLOWED"][rows] = 0, 0.0
 
-    def _advance(self, asked: np.ndarray) -> None:
-        self._arrays["ASKED"][: self.num_envs] = asked
+    def _advance(self, asked: np.ndarray) -> None:  # already where the loop reads it
         self.world.run(self._loop, self._address)
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

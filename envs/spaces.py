@@ -122,8 +122,8 @@ class Actions:
         sizes = [len(r) for r in found]
         self.space = spaces.Discrete(sizes[0]) if len(sizes) == 1 else spaces.MultiDiscrete(sizes)
 
-    def asked(self, actions: Any, n: int) -> np.ndarray:
-        """Actions of n patients to (n, levers) in the levers' units.
+    def asked(self, actions: Any, n: int, out: np.ndarray) -> np.ndarray:
+        """Actions of n patients to ``out`` (n, levers) in the levers' units.
 
         Raises:
             DoseloopError: another shape, NaN or infinity, or no place on the grid; it says whose.
@@ -135,7 +135,6 @@ class Actions:
                 raise DoseloopError(
                     f"{self.who}: actions are ({n}, {width}) real numbers, not {given.dtype} of shape {given.shape}"
                 )
-            out = np.empty((n, width))
             if decode(np.ascontiguousarray(given, dtype=np.float64), self._low, self._half, out) >= 0:
                 rows = np.flatnonzero(~np.isfinite(given).all(axis=1))
                 names = ", ".join(v.name for v in self.levers)
@@ -157,4 +156,6 @@ class Actions:
                 f"{self.who}: environment {bad[0]}: action {index[bad[0]].tolist()}; "
                 f"the grid has {sizes.tolist()} places"
             )
-        return np.column_stack([r[index[:, j]] for j, r in enumerate(self.grid)])
+        for j, r in enumerate(self.grid):
+            out[:, j] = r[index[:, j]]
+        return out

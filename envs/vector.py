@@ -133,8 +133,9 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         self.action_space = batch_space(self.single_action_space, n)
         self.seed, self.episode = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.elapsed, self._done = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
-        self._ending = False
+        self._ending, self._nobody = False, np.zeros(n, dtype=bool)
         self._fresh, self._begun = np.zeros(n, dtype=bool), False
+        self._asked = np.zeros((n, len(levers)))
         # rows of a step: the parts, then what `tally` adds to them
         self._many = parts = len(self.rewards) + len(self.costs)
         self._table, self._over = np.zeros((parts + 6, -(-n // LANES) * LANES)), np.zeros(n, dtype=np.int64)
@@ -253,7 +254,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         """
         if not self._begun:
             raise DoseloopError(f"{self.name}: step: reset first")
-        asked = self.actions.asked(actions, self.num_envs)
+        asked = self.actions.asked(actions, self.num_envs, self._asked)
         over, again = self._done, self._ending
         if again and self.autoreset is AutoresetMode.DISABLED:
             rows = np.flatnonzero(over)[:5].tolist()
@@ -274,18 +275,19 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
             outlook = self._outlook(lanes)
             self._table[parts, lanes] += outlook
             self._table[parts + 3, lanes] += outlook
-        table = self._table[:, : self.num_envs].copy()
+        table = self._table[: parts + 4, : self.num_envs].copy()
         info: dict[str, Any] = dict(zip(self._names, table))
-        reward, terminated, truncated = table[parts + 3], table[parts + 4] > 0.0, table[parts + 5] > 0.0
+        flags = self._table[parts + 4 :, : self.num_envs] > 0.0
+        reward, terminated, truncated = table[parts + 3], flags[0], flags[1]
         info |= self._notes()
         if self._film is not None:
             self._film.take(reward, info["cost"])
             if again:
                 self._film.begin(over)
-        observations, done = self._observe(), terminated | truncated
+        observations, done = self._observe(), terminated | truncated if found else self._nobody
         if self.autoreset is AutoresetMode.SAME_STEP and found:
             info = self._restart(done, observations, info)
-            observations, done, found = self._observe(), np.zeros(self.num_envs, dtype=bool), 0
+            observations, done, found = self._observe(), self._nobody, 0
         self._done, self._ending = done, found > 0
         return observations, reward, terminated, truncated, info
 

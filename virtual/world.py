@@ -230,7 +230,10 @@ class World(Generic[Seen]):
         """The calling thread takes the first slice itself: one thread less to wake and to wait for."""
         where = self._address if address is None else address
         (first, last), *others = self._edges
-        if others and self._pool is None:
+        if not others:
+            loop(where, first, last)
+            return
+        if self._pool is None:
             self._pool = ThreadPoolExecutor(len(others), thread_name_prefix="doseloop-world")
         tasks = [self._pool.submit(loop, where, a, b) for a, b in others]
         loop(where, first, last)
@@ -275,19 +278,29 @@ class World(Generic[Seen]):
             bad.append("the first reset admits everybody")
         if bad:
             raise DoseloopError([f"reset: {b}" for b in bad])
-        idle = self.blocks * LANES - self.n
-        fill = lambda row: np.concatenate([row, np.repeat(row[-1:], idle)])  # noqa: E731
-        chosen = fill(mask)
-        key, standing = self._state["KEY"], self._state["WHO"]
-        key[0, chosen] = fill(np.broadcast_to(seeds, (self.n,)))[chosen].astype(np.uint64).view(np.int64)
-        key[1, chosen] = fill(places)[chosen]
-        standing[chosen] = fill(people)[chosen]
-        self._fixed["MASK"][:] = chosen
         if only is None:
             self.time, self._kept = 0.0, []
+        rows = np.flatnonzero(mask)
+        given = np.broadcast_to(seeds, (self.n,))[rows].astype(np.uint64).view(np.int64)
+        self.admit(rows, given, people[rows], places[rows])
+        return self.observe()
+
+    def admit(self, rows: np.ndarray, seeds: np.ndarray, who: np.ndarray, place: np.ndarray) -> None:
+        """Admit patients to the lanes ``rows`` (ascending) as `reset` does, with (m,) whole numbers each and no check
+        of them: for what resets some lanes of many at every step."""
+        key, standing, mask = self._state["KEY"], self._state["WHO"], self._fixed["MASK"]
+        mask[:] = 0
+        key[0, rows], key[1, rows], standing[rows], mask[rows] = seeds, place, who, 1
+        if mask[self.n - 1]:  # the last block's idle lanes repeat the last patient
+            last, idle = self.n - 1, slice(self.n, None)
+            key[0, idle], key[1, idle], standing[idle], mask[idle] = key[0, last], key[1, last], standing[last], 1
         self._run(self._reset)
         self._ready = True
-        return self.observe()
+
+    @property
+    def admitted(self) -> np.ndarray:
+        """(blocks · 8,) integers, 1 where the last `admit` put somebody; the world's own array."""
+        return self._fixed["MASK"]
 
     @property
     def who(self) -> np.ndarray:

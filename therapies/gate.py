@@ -15,7 +15,7 @@ from ..safety import Code, Kind, Limits, OwnLimits
 from ..virtual.world import Observation
 from . import gate_loop as g
 from .closed_loop import LoopTherapy
-from .gate_code import HOUR, MOST, Layout, column_kernel, forget_after, history_kernel, take_kernel
+from .gate_code import HOUR, MOST, Layout, column_kernel, forget_after, history_kernels, take_kernel
 from .gate_rules import Column, column_of, own_rows
 from .lane_monitor import LaneMonitor
 from .monitor import Monitor
@@ -92,7 +92,13 @@ class Gate:
             numbers += [c.length, c.hours if rate else 0.0, forget_after(c.limits)]
         rings = {r: sum(len(layout.rings[q]) for q in list(limits)[:i]) for i, r in enumerate(limits)}
         places = [(layout.places[x.route], x) for x in t.actuators]
-        actions = [[p.newest[x.kind], p.slots, p.count, rings[x.route], len(layout.rings[x.route])] for p, x in places]
+        actions = [
+            [p.newest[x.kind], p.slots, p.count, rings[x.route], len(layout.rings[x.route]), p.used] for p, x in places
+        ]
+        drugs = [
+            [p.slots, p.count, p.used, p.sums, p.windows, *history_kernels(p, limits[r])]
+            for r, p in layout.places.items()
+        ]
         self._arrays = {
             "IN": zeros(g.I_MEASURES + 3 * len(names) + 3 * a),
             "GATE": zeros(layout.rows),
@@ -102,6 +108,7 @@ class Gate:
             "OUT": zeros(2 * a + len(names)),
             "COLUMN": np.array(kernels, dtype=np.int64),
             "ACTION": np.array(actions, dtype=np.int64),
+            "DRUG": np.array(drugs, dtype=np.int64),
             "NUMBERS": np.array(numbers),
             "RINGS": np.array([ring for r in limits for ring in layout.rings[r]], dtype=float),
             "LIBRARY": self._library,
@@ -112,7 +119,7 @@ class Gate:
         self._job = np.zeros(64, dtype=np.int64)
         sizes = {f"ROWS_{k}": self._arrays[k].shape[1] for k in ("IN", "GATE", "OWN", "MONITOR", "MONITOR_OWN", "OUT")}
         sizes |= {"ACTIONS": a, "MEASURES": len(names)}
-        sizes |= {"TAKE": take_kernel(layout, t.measured, lanes), "HISTORY": history_kernel(layout, limits)}
+        sizes |= {"TAKE": take_kernel(layout, t.measured, lanes), "DRUGS": len(drugs)}
         for name, value in (sizes | dict(zip(self._arrays, addresses(list(self._arrays.values()))))).items():
             self._job[getattr(g, name)] = value
         self.address, self.blocks = int(self._job.ctypes.data), blocks

@@ -13,6 +13,7 @@ from ..safety import Kind, Limits, Unlimited
 from ..safety.values import CLOCK
 from .closed_loop import Measured
 from .gate_loop import (
+    CHUNK,
     EMPTY,
     G_PENDING,
     I_ANNOUNCED,
@@ -35,7 +36,7 @@ __all__ = [
     "Place",
     "column_kernel",
     "forget_after",
-    "history_kernel",
+    "history_kernels",
     "rings_of",
     "take_kernel",
 ]
@@ -63,11 +64,12 @@ def rings_of(limits: Limits, interval: float) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Place:
-    """Of one drug: first row of its slots (amount, end, bucket of each) and how many; of the newest entry of
-    each kind; of the sums."""
+    """Of one drug: first row of its slots (amount, end, bucket of each) and how many, whole chunks; of the mask of
+    chunks that were ever used; of the newest entry of each kind; of the sums."""
 
     slots: int
     count: int
+    used: int
     newest: dict[Kind, int]
     sums: int
     windows: int
@@ -89,9 +91,11 @@ class Layout:
         for route, limits in tables.items():
             self.rings[route] = rings_of(limits, interval)
             count = sum(n for _, _, n in self.rings[route]) + 1  # and what is older than every ring
-            newest = {kind: at + 3 * count + i * N_WIDTH for i, kind in enumerate((Kind.DOSE, Kind.RATE))}
-            sums, windows = at + 3 * count + 2 * N_WIDTH, len(limits.rolling)
-            self.places[route] = Place(at, count, newest, sums, windows)
+            count += -count % CHUNK
+            used = at + 3 * count
+            newest = {kind: used + 1 + i * N_WIDTH for i, kind in enumerate((Kind.DOSE, Kind.RATE))}
+            sums, windows = used + 1 + 2 * N_WIDTH, len(limits.rolling)
+            self.places[route] = Place(at, count, used, newest, sums, windows)
             at = sums + windows + 3
         self.rows = at
         self.fresh = np.zeros(at)
@@ -134,19 +138,19 @@ def take_kernel(layout: Layout, measured: Sequence[Measured], monitor: LaneMonit
     return c.address("gate, what is seen", "gate")
 
 
-def history_kernel(layout: Layout, tables: dict[str, Limits]) -> int:
-    """Adds up the records: drug in each window and in all, when the last had run in, whether an entry is at fault."""
-    c = Lanes()
-    now = Rows(c, "s")[I_NOW]
-    for route, limits in tables.items():
-        place = layout.places[route]
-        x = Rows(c, "x")
-        windows = [float(w.window.value) - CLOCK for w in limits.rolling]
-        rolling, course, end, bad = [c.real(0.0) for _ in windows], c.real(0.0), c.real(-np.inf), c.never
-        entries: list[tuple[Real, Real, Real | None]] = [
-            (x[place.slots + i], x[place.slots + place.count + i], None) for i in range(place.count)
-        ]
-        entries += [(x[n + N_DELIVERED], x[n + N_END], x[n + N_AMOUNT]) for n in place.newest.values()]
+def history_kernels(place: Place, limits: Limits) -> tuple[int, int]:
+    """Of one drug: a kernel that adds a chunk of slots to the sums (drug in each window and in all, when the last had
+    run in, whether an entry is at fault), and one that adds the newest entries.
+
+    The first is called with the chunk's amounts as ``x``, their ends as ``p``, the sums as ``out``; the second with the
+    gate's rows as ``x``. A chunk of empty slots adds nothing and can be left out, with the same bits.
+    """
+    windows = [float(w.window.value) - CLOCK for w in limits.rolling]
+
+    def add(c: Lanes, sums: Rows, entries: list[tuple[Real, Real, Real | None]]) -> None:
+        now, many = Rows(c, "s")[I_NOW], len(windows)
+        rolling, course, end = [sums[w] for w in range(many)], sums[many], sums[many + 1]
+        bad = sums[many + 2] > 0.5
         for delivered, ended, amount in entries:
             sound = (delivered if amount is None else amount).finite()
             bad = bad | ~sound
@@ -155,12 +159,17 @@ def history_kernel(layout: Layout, tables: dict[str, Limits]) -> int:
             end = c.where(((counts if amount is None else amount) > 0.0) & sound & (ended > end), ended, end)
             since = now - ended
             rolling = [r + c.where(since < w, counts, 0.0) for r, w in zip(rolling, windows)]
-        sums = Rows(c, "x", place.sums)
         for w, r in enumerate(rolling):
             sums[w] = r
-        sums[len(windows)], sums[len(windows) + 1] = course, end
-        sums[len(windows) + 2] = c.where(bad, 1.0, 0.0)
-    return c.address("gate, record", "gate")
+        sums[many], sums[many + 1], sums[many + 2] = course, end, c.where(bad, 1.0, 0.0)
+
+    chunk, newest = Lanes(), Lanes()
+    amounts, ends = Rows(chunk, "x"), Rows(chunk, "p")
+    add(chunk, Rows(chunk, "out"), [(amounts[i], ends[i], None) for i in range(CHUNK)])
+    x = Rows(newest, "x")
+    rows = [(x[n + N_DELIVERED], x[n + N_END], x[n + N_AMOUNT]) for n in place.newest.values()]
+    add(newest, Rows(newest, "x", place.sums), [*rows])
+    return chunk.address("gate, record", "gate"), newest.address("gate, newest", "gate")
 
 
 def _history(c: Lanes, layout: Layout, column: Column, now: Real) -> History:

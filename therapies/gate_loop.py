@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ..pkpd.calls import call_kernel, get, geti, put
+from ..pkpd.calls import call_kernel, get, geti, put, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 
@@ -39,7 +39,8 @@ EMPTY = -1e300  # the time of an empty slot (h): finite, and before any window
     ACTIONS,
     MEASURES,
     TAKE,  # kernels
-    HISTORY,
+    DRUG,  # integers of each drug: see D_…
+    DRUGS,  # how many
     COLUMN,  # of each action
     ACTION,  # integers of each action: see A_…
     NUMBERS,  # floats: interval (h); then of each action: length (h), hours that a rate counts (0: a dose), forget (h)
@@ -47,11 +48,15 @@ EMPTY = -1e300  # the time of an empty slot (h): finite, and before any window
     LIBRARY,  # (people, rows) own numbers
     MONITOR_LIBRARY,
     FRESH,  # state of a new patient: (rows of the gate), then (rows of the monitor)
-) = range(23)
+) = range(24)
 
-# of an action: rows of its kind's newest entry, first row of the drug's slots, slots, first ring, rings
-A_NEWEST, A_SLOTS, A_COUNT, A_RING, A_RINGS = range(5)
-A_WIDTH = 5
+# of an action: rows of its kind's newest entry, first row of the drug's slots, slots, first ring, rings, mask of chunks
+A_NEWEST, A_SLOTS, A_COUNT, A_RING, A_RINGS, A_USED = range(6)
+A_WIDTH = 6
+# of a drug: first row of its slots, slots, mask of chunks, sums, windows, kernels (`gate_code.history_kernels`)
+D_SLOTS, D_COUNT, D_USED, D_SUMS, D_WINDOWS, D_CHUNK, D_NEWEST = range(7)
+D_WIDTH = 7
+CHUNK, BITS = 8, 62  # slots that are added up together; chunks that a mask tells apart
 # of a kind's newest entry: amount, what it delivered, start and end (h), interval, start of the newest 0
 N_AMOUNT, N_DELIVERED, N_BEGIN, N_END, N_WHEN, N_ZERO = range(6)
 N_WIDTH = 6
@@ -67,6 +72,12 @@ def _block(job, slot, rows, b):
 
 
 @jit
+def _used(g, used, slot, lane):
+    """Remember that a slot's chunk holds something."""
+    puti(g, used * LANES + lane, geti(g, used * LANES + lane) | (1 << (slot // CHUNK) % BITS))
+
+
+@jit
 def _merge(g, s, many, slot, lane, amount, end):
     """Add a delivery to a slot."""
     delivered, ends = (s + slot) * LANES + lane, (s + many + slot) * LANES + lane
@@ -78,7 +89,7 @@ def _merge(g, s, many, slot, lane, amount, end):
 
 
 @jit
-def _fold(g, s, many, rings, levels, lane, amount, end, when, forget):
+def _fold(g, s, many, used, rings, levels, lane, amount, end, when, forget):
     """Put a delivery into the finest bucket that is free for it; what stood there moves on to a coarser one.
 
     One that is no number is forgotten with the last of them, if it ended by ``forget``. (Whole numbers as floats: a
@@ -92,6 +103,7 @@ def _fold(g, s, many, rings, levels, lane, amount, end, when, forget):
         if ended == EMPTY or there == index:
             put(g, (s + 2 * many + slot) * LANES + lane, index)
             _merge(g, s, many, slot, lane, amount, end)
+            _used(g, used, slot, lane)
             return
         if there < index:
             older = get(g, (s + slot) * LANES + lane)
@@ -101,6 +113,7 @@ def _fold(g, s, many, rings, levels, lane, amount, end, when, forget):
             amount, end, when = older, ended, there * ratio
     if not (math.isnan(amount) and end <= forget):
         _merge(g, s, many, many - 1, lane, amount, end)
+        _used(g, used, many - 1, lane)
 
 
 @jit
@@ -120,13 +133,33 @@ def _record(job, g, n, a, lane, amount, begin, when):
         delivered, end = get(g, (n + N_DELIVERED) * LANES + lane), get(g, (n + N_END) * LANES + lane)
         forget = begin - get(numbers, 2)
         past = get(g, (n + N_WHEN) * LANES + lane)
-        _fold(g, s, many, rings, geti(table, A_RINGS), lane, delivered, end, past, forget)
+        used = geti(table, A_USED)
+        _fold(g, s, many, used, rings, geti(table, A_RINGS), lane, delivered, end, past, forget)
     put(g, (n + N_AMOUNT) * LANES + lane, amount)
     put(g, (n + N_DELIVERED) * LANES + lane, amount * length * hours if hours > 0.0 else amount)
     put(g, (n + N_BEGIN) * LANES + lane, begin)
     put(g, (n + N_END) * LANES + lane, begin + (length if hours > 0.0 else 0.0))
     put(g, (n + N_WHEN) * LANES + lane, when)
     put(g, (n + N_ZERO) * LANES + lane, EMPTY)
+
+
+@jit
+def _add_up(drug, i, g):
+    """The sums of a drug's record: chunk by chunk, those that nobody of the block has used left out, then the newest
+    entries."""
+    sums, windows, used = g + geti(drug, D_SUMS) * LINE, geti(drug, D_WINDOWS), 0
+    for lane in range(LANES):
+        used |= geti(g, geti(drug, D_USED) * LANES + lane)
+        for w in range(windows + 1):
+            put(sums, w * LANES + lane, 0.0)
+        put(sums, (windows + 1) * LANES + lane, -math.inf)
+        put(sums, (windows + 2) * LANES + lane, 0.0)
+    slots, many, kernel = g + geti(drug, D_SLOTS) * LINE, geti(drug, D_COUNT), geti(drug, D_CHUNK)
+    for chunk in range(many // CHUNK):
+        if used & (1 << chunk % BITS):
+            at = slots + chunk * CHUNK * LINE
+            call_kernel(kernel, i, at, at + many * LINE, sums, sums, sums)
+    call_kernel(geti(drug, D_NEWEST), i, g, sums, sums, sums, sums)
 
 
 @jit
@@ -156,7 +189,8 @@ def _take(job, b):
             put(g, before, pending)
     for lane in range(LANES):
         put(g, G_COUNT * LANES + lane, get(g, G_COUNT * LANES + lane) + 1.0)
-    call_kernel(geti(job, HISTORY), i, g, p, u, k, out)
+    for d in range(geti(job, DRUGS)):
+        _add_up(geti(job, DRUG) + 8 * D_WIDTH * d, i, g)
 
 
 @jit

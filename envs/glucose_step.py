@@ -131,5 +131,5 @@ def glucose_admit(job, first, last):
     for b in range(first, last):
         if e.admitted(job, b, 2):
             for lane in range(LANES):
-                if geti(geti(job, e.FRESH), b * LANES + lane):
+                if geti(geti(geti(job, e.WORLD), c.MASK), b * LANES + lane):
                     _show(job, b, lane, True)

@@ -40,7 +40,6 @@ GROUP = 8  # blocks that go through a step together: the code of each part stays
     STACKED,  # how many features are stacked
     WHICH,  # which: integers
     SCALE,  # (features, 4): factor, shift, least, most (scaled)
-    FRESH,  # (lanes,) integers: admitted now
     OWN,  # (people, numbers): what the usual protocol knows
     OWN_COUNT,
     OWN_STATE,  # the environment's own memory: (blocks, rows, 8)
@@ -50,7 +49,7 @@ GROUP = 8  # blocks that go through a step together: the code of each part stays
     CLOCK,  # (1440, 2): sine and cosine of the minute of the day
     TERMS,  # kernel's results: (blocks, 8, 8)
     ROW,  # of the gate's monitor that an observation shows, where the environment asks
-) = range(30)
+) = range(29)
 
 
 @jit
@@ -127,7 +126,7 @@ def put_seen(job, b, actions):
 def admitted(job, b, actions):
     """Put new patients into the gate's lanes of the mask, and take in what is seen of them; others stay as they are."""
     gate, world = geti(job, GATE), geti(job, WORLD)
-    fresh, found, all_of_them = geti(job, FRESH) + b * LINE, 0, 1
+    fresh, found, all_of_them = geti(world, c.MASK) + b * LINE, 0, 1
     for lane in range(LANES):
         found |= geti(fresh, lane)
         all_of_them &= geti(fresh, lane)

@@ -69,7 +69,6 @@ class LoopVectorEnv(DosingVectorEnv):
             "MASKS": np.zeros((width, a), dtype=np.int64),
             "WHICH": np.append(self._stacked, 0).astype(np.int64),
             "SCALE": np.ascontiguousarray(scale),
-            "FRESH": world.admitted,
             "OWN": np.column_stack([np.asarray(known[k], dtype=float) for k in self.known_names]),
             "OWN_STATE": np.zeros((blocks, rows, LANES)),
             "SPARE": np.zeros(spare),

@@ -230,10 +230,7 @@ class World(Generic[Seen]):
         """The calling thread takes the first slice itself: one thread less to wake and to wait for."""
         where = self._address if address is None else address
         (first, last), *others = self._edges
-        if not others:
-            loop(where, first, last)
-            return
-        if self._pool is None:
+        if others and self._pool is None:
             self._pool = ThreadPoolExecutor(len(others), thread_name_prefix="doseloop-world")
         tasks = [self._pool.submit(loop, where, a, b) for a, b in others]
         loop(where, first, last)
@@ -296,11 +293,6 @@ class World(Generic[Seen]):
             key[0, idle], key[1, idle], standing[idle], mask[idle] = key[0, last], key[1, last], standing[last], 1
         self._run(self._reset)
         self._ready = True
-
-    @property
-    def admitted(self) -> np.ndarray:
-        """(blocks · 8,) integers, 1 where the last `admit` put somebody; the world's own array."""
-        return self._fixed["MASK"]
 
     @property
     def who(self) -> np.ndarray:

@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     from .therapies import Therapy
     from .twin.warm import Watch
 
-__all__ = ["demo", "loop", "models", "recommend", "replay", "simulate", "tell", "therapies", "validate", "warm"]
+__all__ = [
+    "demo",
+    "evaluate",
+    "loop",
+    "models",
+    "recommend",
+    "replay",
+    "simulate",
+    "tell",
+    "therapies",
+    "validate",
+    "warm",
+]
 
 OK, UNEXPECTED, BAD_INPUT, NO_DOSE, DIFFERS = range(5)
 
@@ -281,6 +293,14 @@ def warm(args: argparse.Namespace) -> int:
 def loop(args: argparse.Namespace) -> int:
     """A closed loop on virtual patients."""
     from .policies.console import loop as run
+
+    with _compiling():
+        return run(args)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Policies on the same held-out patients."""
+    from .policies.evaluation.console import evaluate as run
 
     with _compiling():
         return run(args)

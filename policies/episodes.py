@@ -6,7 +6,7 @@ A policy asks for doses in the units of the therapy's actuators, so the environm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,14 +38,14 @@ class Episodes:
     who: np.ndarray
 
 
-def play(env: Any, act: Callable[[Any, np.ndarray], np.ndarray], seed: int) -> Episodes:
+def play(env: Any, act: Callable[[Any, np.ndarray], np.ndarray], seed: int | Sequence[int]) -> Episodes:
     """Play one episode in every lane.
 
     Args:
-        env: one of our vector environments (NextStep or Disabled autoreset; lane k has seed + k).
+        env: one of our vector environments (NextStep or Disabled autoreset).
         act: ``act(env, observations) -> actions``; its attribute ``begin(env)``, if it has one, is called after the
             reset.
-        seed: of the first lane.
+        seed: s: lane k has seed s + k; or the seed of each lane.
     """
     base = env.unwrapped
     if base.autoreset.value == "SameStep":

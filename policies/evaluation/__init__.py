@@ -1,0 +1,1 @@
+"""Policies judged on held-out patients: same patients and noise for all, intervals, paired differences, a report."""

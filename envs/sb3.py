@@ -50,6 +50,7 @@ class SB3VecEnv(VecEnv):
     Attributes:
         env: the environment.
         info: its infos of the last step, as arrays.
+        cost: (n,) of the last step, of finished lanes too; zero where the environment tells none.
 
     Raises:
         DoseloopError: another mode of autoreset.
@@ -64,6 +65,7 @@ class SB3VecEnv(VecEnv):
         self._actions: Any = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._returns, self._costs = np.zeros(self.num_envs), np.zeros(self.num_envs)
+        self.cost = np.zeros(self.num_envs)
         self._lengths, self._start = np.zeros(self.num_envs, dtype=np.int64), time.time()
 
     def reset(self) -> Any:
@@ -98,7 +100,8 @@ class SB3VecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         final = info.get("final_info", info)
         if "cost" in info:
-            self._costs += np.where(done, final["cost"], info["cost"]) if done.any() else info["cost"]
+            self.cost = np.where(done, final["cost"], info["cost"]) if done.any() else info["cost"]
+            self._costs += self.cost
         for name in self.notes:
             for told, value in zip(infos, info[name].tolist()):
                 told[name] = value

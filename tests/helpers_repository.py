@@ -20,7 +20,7 @@ ROOMS = {
 }
 FACE = {"__init__.py", "__main__.py", "cli.py", "commands.py"}
 INNER = {"policies/evaluation"}  # packages inside a room, where one subject takes many files
-DATA = {"therapies/data"}
+DATA = {"policies/trained", "therapies/data"}
 
 # Where a library may be imported: a room, or one file of it. Those not named here may be imported anywhere.
 LIBRARIES = {

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers_repository import ROOMS, ROOT, breaches, files, modules, project, strays
+from helpers_repository import DATA, ROOMS, ROOT, breaches, files, modules, project, strays
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,8 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_it_holds_the_rooms_and_nothing_else(wheel):
     committed = set(files())
     code = {p.relative_to(ROOT).as_posix() for p in modules(ROOT)}
-    data = {n for n in committed if n.startswith("therapies/data/") and n.endswith(".csv")}
-    assert data
+    data = {n for n in committed if n.rpartition("/")[0] in DATA}
+    assert {n.rpartition("/")[0] for n in data} == DATA
     info = f"doseloop-{project()['project']['version']}.dist-info"
     expected = {f"doseloop/{n}" for n in (code & committed) | data | {"py.typed"}} | {f"{info}/{n}" for n in INFO}
     assert set(zipfile.ZipFile(wheel).namelist()) == expected

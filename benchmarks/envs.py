@@ -1,10 +1,11 @@
 """Steps of the loops' environments per second: Gymnasium's own benchmark, the parts of a step, a single environment.
 
-    python benchmarks/envs.py [--seconds 3] [--peer]
+    python benchmarks/envs.py [--seconds 3] [--peer] [--belief]
 
 ``benchmark_vector_step`` counts wall time and samples an action a step; beside it stand processor time of the same
 step (other work on the machine does not count), of the compiled call alone, of the world in it and of the bare
-integrator with its outputs. ``--peer`` runs simglucose's own environment in one of its own.
+integrator with its outputs. ``--peer`` runs simglucose's own environment in one of its own; ``--belief`` only says what
+``observation="belief"`` costs.
 """
 
 from __future__ import annotations
@@ -75,6 +76,23 @@ def parts(id: str, n: int) -> dict[str, float]:
     }
 
 
+def beliefs(lanes: int = 64, steps: int = 20) -> dict[str, dict[str, float]]:
+    """Processor time of a step with and without what the twin believes, µs a lane, one thread."""
+    out: dict[str, dict[str, float]] = {}
+    for id in IDS:
+        out[id] = {}
+        for observation in ("raw", "belief"):
+            env = gymnasium.make_vec(id, num_envs=lanes, observation=observation)
+            env.reset(seed=1)
+            action = np.zeros(env.action_space.shape, dtype=np.float32)
+            env.step(action)
+            start = time.process_time()
+            for _ in range(steps):
+                env.step(action)
+            out[id][observation] = 1e6 * (time.process_time() - start) / steps / lanes
+    return out
+
+
 def peer(seconds: float) -> float | None:
     """Steps a second of simglucose's environment, 3 min each."""
     from peers.environment import python_with
@@ -92,7 +110,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--belief", action="store_true")
     args = parser.parse_args()
+    if args.belief:
+        found = beliefs()
+        save("envs_belief", {"lanes": 64, "µs a lane and step": found})
+        show([(id, ", ".join(f"{k} {v:.1f} µs a lane and step" for k, v in row.items())) for id, row in found.items()])
+        return
     out: dict[str, Any] = {"seconds": args.seconds}
     rows = []
     for id in IDS:

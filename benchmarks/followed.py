@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from doseloop.policies.eating import Eating
+from doseloop.twin.eating import Eating
 from doseloop.virtual.anaesthesia_cohort import anaesthesia_cohort
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.glucose_cohort import glucose_cohort

@@ -56,7 +56,7 @@ def arguments(kind: type) -> Iterator[tuple[str, str, str]]:
         defaults = {k: p.default for k, p in inspect.signature(cls.__init__).parameters.items()}
         for names, text in described(sections(cls.__doc__ or "").get("Args", "")):
             told = [n for n in names if n in defaults and n not in seen and not n.startswith("*")]
-            told = [n for n in told if n not in ("features", "levers", "steps")]  # what subclasses give
+            told = [n for n in told if n not in ("features", "levers", "steps", "beside")]  # what subclasses give
             seen |= set(told)
             if told:
                 values = ", ".join(f"`{defaults[n]!r}`" if defaults[n] is not inspect._empty else "" for n in told)
@@ -142,6 +142,21 @@ def observations(env: Any) -> list[str]:
         "off at the bounds. With `stack=k` the past k values of those marked stand behind, newest first.",
         "",
         *table(["column", "name", "unit", "−1 to 1", "cut off at", "history", "meaning"], rows),
+        *beliefs(env),
+    ]
+
+
+def beliefs(env: Any) -> list[str]:
+    """The columns that ``observation="belief"`` puts behind the history."""
+    if "observation" not in inspect.signature(type(env).__init__).parameters:
+        return []
+    columns = type(env)(observation="belief").believed.features
+    rows = [[f.name, "" if f.unit == "1" else f.unit, f"{number(f.low)} to {number(f.high)}", f.what] for f in columns]
+    return [
+        'With `observation="belief"` stands behind all these what the twin believes (`envs.belief`): the estimator of '
+        "the MPC, fed with readings, confirmed doses and announcements. Here for the default model:",
+        "",
+        *table(["name", "unit", "−1 to 1", "meaning"], rows),
     ]
 
 

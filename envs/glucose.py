@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import therapies
 from ..pkpd.errors import DoseloopError
+from ..pkpd.model import Model
+from ..twin.follow import Follow
 from ..virtual.faults import Fault
 from ..virtual.glucose_cohort import glucose_cohort
 from ..virtual.glucose_scores import kovatchev_risk, magni_risk
@@ -19,6 +22,7 @@ from ..virtual.people import People
 from ..virtual.pumps import InsulinPump
 from ..virtual.sensors import CGM
 from . import glucose_step as s
+from .belief import GlucoseBelieved, believed
 from .loop_vector import LoopVectorEnv
 from .risk import GLUCOSE_RISKS, glucose_kernel
 from .single import DosingEnv
@@ -78,6 +82,9 @@ class GlucoseVectorEnv(LoopVectorEnv):
         scored: output of the model that is the truth of rewards and endings: "glucose" in plasma; "sensor", which the
             usual benchmark scores.
         guard: False hands what is asked to the pump unjudged; ``metadata["guard"]`` and every info tell.
+        observation: "raw", or "belief": behind the history stands what the twin believes (`envs.belief`).
+        twin: for "belief": the model the twin believes in (default: the plant's), its id, or a statement of what is
+            estimated (`twin.follow.Follow`).
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -112,6 +119,8 @@ class GlucoseVectorEnv(LoopVectorEnv):
         interval: float = 5.0,
         scored: str = "glucose",
         guard: bool = True,
+        observation: str = "raw",
+        twin: Follow | Model | str | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
@@ -134,6 +143,8 @@ class GlucoseVectorEnv(LoopVectorEnv):
             n=num_envs,
             threads=threads,
         )
+        worn, eats = world.sensor, world.meals
+        kind = partial(GlucoseBelieved, people, interval, twin, sensed=worn.error, announced=eats.silent < 1)
         self.start = start
         self._risk = magni_risk if reward == "magni" else kovatchev_risk
         self.worst = float(np.abs(self._risk(np.array([10.0])))[0]) / SCALE
@@ -148,6 +159,7 @@ class GlucoseVectorEnv(LoopVectorEnv):
             guard=guard,
             rows=1,
             base=base,
+            believed=believed(kind, observation, self.name),
         )
 
     def _draw(self, lanes: np.ndarray, u: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from ..therapies.closed_loop import LoopTherapy
 from ..therapies.gate import Gate
 from ..virtual.world import LoopWorld, Observation
 from . import loop_core as e
+from .belief import Believed
 from .episode import episode_draws
 from .spaces import Feature, Lever
 from .vector import DosingVectorEnv
@@ -28,7 +29,8 @@ class LoopVectorEnv(DosingVectorEnv):
     """n patients of a loop's therapy in a world; `GlucoseVectorEnv` and `PropofolVectorEnv` say which.
 
     Attributes:
-        world, gate, therapy: what is inside. guard: whether doses pass the gate.
+        world, gate, therapy: what is inside. guard: whether doses pass the gate. believed: the twin whose belief is
+            observed, or None.
     """
 
     _loop: Callable[[int, int, int], None]
@@ -48,8 +50,11 @@ class LoopVectorEnv(DosingVectorEnv):
         guard: bool,
         rows: int,
         base: Mapping[str, Any],
+        believed: Believed | None,
     ) -> None:
-        super().__init__(world.n, features=features, levers=levers, steps=steps, **base)
+        beside = () if believed is None else believed.features
+        super().__init__(world.n, features=features, levers=levers, steps=steps, beside=beside, **base)
+        self.believed = believed
         if not isinstance(guard, bool):
             raise DoseloopError(f"{self.name}: guard is True or False, not {guard!r}")
         self.therapy, self.world, self.guard = therapy, world, guard
@@ -124,9 +129,16 @@ class LoopVectorEnv(DosingVectorEnv):
         self.world.admit(rows, seeds[rows], who, episodes[rows])
         self._settle(self._address, 0, self.world.blocks)
         self._arrays["MASKS"][rows], self._arrays["ALLOWED"][rows] = 0, 0.0
+        if self.believed is not None:
+            self._put_belief(self.believed.admit(lanes, self.world.who, self.seen))
 
     def _advance(self, asked: np.ndarray) -> None:  # already where the loop reads it
         self.world.run(self._loop, self._address)
+        if self.believed is not None:
+            self._put_belief(self.believed.step(self.seen))
+
+    def _put_belief(self, columns: np.ndarray) -> None:
+        self._shown[: self.num_envs, -columns.shape[1] :] = columns
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError("the compiled step writes its rows itself")

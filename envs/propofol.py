@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .. import therapies
 from ..pkpd.errors import DoseloopError
+from ..pkpd.model import Model
+from ..twin.follow import Follow
 from ..virtual.anaesthesia_cohort import anaesthesia_cohort
 from ..virtual.anaesthesia_world import AnaesthesiaWorld
 from ..virtual.faults import Fault
@@ -14,6 +17,7 @@ from ..virtual.monitors import Monitor
 from ..virtual.people import People
 from ..virtual.surgery import BloodLoss, Surgery
 from . import propofol_step as s
+from .belief import PropofolBelieved, believed
 from .loop_vector import LoopVectorEnv
 from .risk import BIS_ERRORS, bis_kernel
 from .single import DosingEnv
@@ -58,6 +62,9 @@ class PropofolVectorEnv(LoopVectorEnv):
         minutes: length of an episode.
         interval: min between decisions.
         guard: False hands what is asked to the pump unjudged; ``metadata["guard"]`` and every info tell.
+        observation: "raw", or "belief": behind the history stands what the twin believes (`envs.belief`).
+        twin: for "belief": the model the twin believes in (default: the plant's), its id, or a statement of what is
+            estimated (`twin.follow.Follow`).
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -89,6 +96,8 @@ class PropofolVectorEnv(LoopVectorEnv):
         minutes: float = 60.0,
         interval: float = 1 / 12,
         guard: bool = True,
+        observation: str = "raw",
+        twin: Follow | Model | str | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
@@ -120,6 +129,7 @@ class PropofolVectorEnv(LoopVectorEnv):
             guard=guard,
             rows=5,
             base=base,
+            believed=believed(partial(PropofolBelieved, people, interval, twin), observation, self.name),
         )
 
 

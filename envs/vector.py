@@ -69,7 +69,8 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
 
     Args:
         num_envs: n.
-        features, levers: what is observed and what is decided.
+        features, levers: what is observed and what is decided. beside: features behind the history, which a subclass
+            writes itself.
         steps: decisions of an episode.
         max_episode_steps: decisions of an episode, in place of the usual number (`gymnasium.make_vec` hands it on;
             `gymnasium.make` keeps it for a wrapper of its own).
@@ -107,6 +108,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
         max_episode_steps: int | None = None,
         grid: Sequence[Any] | None = None,
         stack: int = 0,
+        beside: Sequence[Feature] = (),
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
@@ -124,7 +126,7 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
             raise DoseloopError([f"{self.name}: {b}" for b in bad])
         self.num_envs, self.horizon, self.render_mode = n, most, render_mode
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset}
-        self.scale, self.stack = Scale([*features, *_past(features, stack)]), stack
+        self.scale, self.stack = Scale([*features, *_past(features, stack), *beside]), stack
         self._stacked = np.array([i for i, f in enumerate(features) if f.stacked], dtype=np.int64)
         self._past, self._now = np.zeros((n, stack, len(self._stacked))), np.zeros((n, len(self._stacked)))
         self.actions = Actions(levers, grid, self.name)

@@ -23,31 +23,27 @@ from ..models import load
 from ..pkpd.model import Model
 from ..twin.belief import Belief, Fate
 from ..twin.follow import Follow
-from ..twin.follower import Follower
+from ..twin.tracker import Tracker
 from ..virtual.world import Observation
 from .policy import Policy
 
-__all__ = ["FollowingPolicy", "covariates_of"]
+__all__ = ["FollowingPolicy"]
 
 DEADLINE = 0.1  # s for one patient's solve: a hundred times what it takes, and a fraction of any interval
-
-
-def covariates_of(model: Model, known: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-    """(n, covariates) of a model, typical where they are not known."""
-    columns = [np.broadcast_to(np.asarray(known.get(c.name, c.typical), dtype=float), (n,)) for c in model.covariates]
-    return np.ascontiguousarray(np.column_stack(columns)) if columns else np.zeros((n, 0))
 
 
 class FollowingPolicy(Policy):
     """Follows n patients by one estimator and plans by one solver. A base; see the policies of each therapy.
 
     Attributes:
-        belief: what was believed at the last decision; ``plan`` what was planned then, ``choice`` what the ladder took.
+        tracker: the estimator and what it is fed. plan: what was planned at the last decision; ``choice`` what the
+            ladder took.
         silence: (n,) min since a reading was last used; beyond ``patience`` the usual protocol is followed.
         faults: (n,) `controller.realtime.Fault` to inject at the next decisions, or None.
     """
 
     name = "MPC"
+    tracking: type[Tracker] = Tracker
 
     def __init__(
         self,
@@ -65,7 +61,6 @@ class FollowingPolicy(Policy):
         options = SolverOptions(iterations=30, tolerance=1e-6, deadline=DEADLINE, threads=threads)
         self.solver = RealTime(problem, options)
         self.faults: np.ndarray | None = None
-        self.column = {name: j for j, name in enumerate(follow.signals)}
         self.row = {name: j for j, name in enumerate(follow.names)}
 
     def begin(
@@ -77,22 +72,25 @@ class FollowingPolicy(Policy):
     ) -> None:
         """n new patients, with a prior of their random effects (default: the population's)."""
         self.known, self.n = known, n
-        cov = covariates_of(self.model, known, n)
-        self.follower = Follower(self.follow, cov, mean=mean, covariance=covariance)
+        self.tracker = self.tracking(self.follow, known, n, mean=mean, covariance=covariance)
+        self.follower = self.tracker.follower
         self.ladder = Ladder(self.problem, n, self.trust)
         self.plan: Plan | None = None
         self.choice: Choice | None = None
-        self.past: np.ndarray | None = None
         self.silence = np.zeros(n)
+
+    @property
+    def belief(self) -> Belief:
+        """What was believed at the last decision."""
+        return self.tracker.belief
 
     def observe(self, seen: Observation, given: Mapping[str, np.ndarray]) -> Belief:
         """Take in what is seen, and what the pump confirmed by route (rates, the models' units)."""
-        if self.past is None:
-            self.belief = self.follower.observe(seen.reading, seen.reading_time, seen.quality)
+        read = (seen.reading, seen.reading_time, seen.quality)
+        if not self.tracker.begun:
+            self.tracker.first(*read)
         else:
-            for route, rate in given.items():
-                self.past[:, self.column[route]] = rate
-            self.belief = self.follower.step(self.past, seen.reading, seen.reading_time, seen.quality)
+            self.tracker.step(given, *read)
             heard = np.isin(self.belief.fate, (Fate.USED, Fate.WIDENED))
             self.silence = np.where(heard, 0.0, self.silence + self.interval)
         return self.belief
@@ -137,9 +135,3 @@ class FollowingPolicy(Policy):
     def sentence(self, patient: int) -> str:
         """Why the last decision for a patient is what it is."""
         return "" if self.choice is None else self.choice.sentence(patient)
-
-    def hold(self, **inputs: np.ndarray | float) -> None:
-        """The inputs of the coming interval; routes are filled in once the pump has confirmed them."""
-        self.past = np.zeros((self.n, len(self.follow.signals)))
-        for i in self.model.inputs:
-            self.past[:, self.column[i.name]] = inputs.get(i.name, i.typical)

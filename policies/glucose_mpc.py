@@ -17,12 +17,13 @@ from ..controller.problem import Goal, Move, Problem
 from ..controller.snapshot import Snapshot
 from ..models import load
 from ..twin.belief import Draws
+from ..twin.eating import Eating
 from ..twin.follow import Follow
 from ..twin.statements import follow_glucose
+from ..twin.tracker import MealTracker
 from ..virtual.glucose_prior import glucose_prior
 from ..virtual.world import Observation
 from .allowance import Allowance
-from .eating import Eating
 from .following import FollowingPolicy
 
 __all__ = ["GlucoseMPC", "GlucoseTuning"]
@@ -84,6 +85,9 @@ class GlucoseMPC(FollowingPolicy):
         threads: for the solves.
     """
 
+    tracking = MealTracker
+    tracker: MealTracker
+
     def __init__(
         self,
         model_id: str = "glucose_t1d_uvapadova2008",
@@ -111,7 +115,6 @@ class GlucoseMPC(FollowingPolicy):
         follow = follow or follow_glucose(model, interval, announced=announced)
         super().__init__(model, interval, follow, problem, TRUST, PATIENCE, threads)
         self.prior: Prior = prior or glucose_prior(model)
-        self.stomach = [model.names("states").index(s) for s in ("qsto1", "qsto2") if s in model.names("states")]
         self.individual = {name: j for j, name in enumerate(model.individual_units)}
         ahead = (np.arange(stages) + 0.5) * self.stage
         # what disturbs an input: its inputs, its row of the belief, whether it is a factor, how it fades in the plan
@@ -120,29 +123,31 @@ class GlucoseMPC(FollowingPolicy):
             for d in self.follow.disturbed
         ]
 
+    @property
+    def eating(self) -> Eating:
+        """What was announced and is not eaten yet."""
+        return self.tracker.eating
+
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n patients: ``basal`` U/h, ``carb_ratio`` g/U, ``correction`` mg/dL per U, weight, group."""
         mean, covariance = self.prior(known)
         self.begin(known, n, mean, covariance)
-        self.eating = Eating(n)
         self.basal = np.asarray(known["basal"], dtype=float) / 60.0
         self.allowance = Allowance(self.basal, known["carb_ratio"], known["correction"], self.tuning.trust)
 
     def act(self, seen: Observation) -> np.ndarray:
         """(n, 2): basal rate U/h, bolus U."""
         given = seen.delivered[:, 0] / 60.0 + seen.delivered[:, 1] / self.interval
-        if self.past is not None:
+        if self.tracker.begun:
             self.allowance.pass_by(self.interval, given)
-        belief = self.observe(seen, {"sc": given})
+        self.observe(seen, {"sc": given})
         announced = np.nan_to_num(seen.announced)
-        self.eating.announce(announced, belief.states[:, self.stomach].sum(axis=1) / 1000.0)
+        self.tracker.announce(announced)
         self.allowance.announce(announced)
         snapshot = self._snapshot(announced > 0)
         assert snapshot.high is not None
         bolus = announced / self.known["carb_ratio"]
         rate = self.decide(snapshot, self.basal + bolus / self.stage, self.basal, snapshot.high[:, 0, 0])
-        carbs, size = self.eating.pass_by(self.interval)
-        self.hold(carbs=carbs, meal=size)
         # what a meal's stage holds is given at once, what runs for longer goes on at the next decision
         meal = (announced > 0) | (rate > snapshot.high[:, 1, 0] * (1 + 1e-9))
         steady = np.minimum(rate, np.where(meal, 1.0, self.tuning.micro) * self.basal)

@@ -45,7 +45,7 @@ class _Told(FollowingPolicy):
             mean[:, self.row["offset"]] = offset
             output = output + offset
         parameters = told["parameters"]
-        self.belief = replace(believed, mean=mean, truth=output, individuals=lambda _: parameters)
+        self.tracker.belief = replace(believed, mean=mean, truth=output, individuals=lambda _: parameters)
         return self.belief
 
 

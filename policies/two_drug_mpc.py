@@ -28,8 +28,9 @@ from ..pkpd.model import Model
 from ..twin.follow import Follow
 from ..twin.follower import Follower
 from ..twin.statements import follow_pressure, follow_propofol
+from ..twin.tracker import covariates_of
 from ..virtual.world import Observation
-from .following import FollowingPolicy, covariates_of
+from .following import FollowingPolicy
 from .target_controlled import Pump, TargetControlled, Titration
 
 __all__ = ["RELIEF", "TITRATION", "TWO_PUMPS", "TwoDrugMPC", "TwoDrugTuning"]
@@ -166,9 +167,7 @@ class TwoDrugMPC(FollowingPolicy):
             reference=usual,
             target=target,
         )
-        rates = self.decide(snapshot, self.usual.act(seen), np.zeros((n, 2)), high)
-        self.hold()
-        return rates
+        return self.decide(snapshot, self.usual.act(seen), np.zeros((n, 2)), high)
 
     def draws(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """k draws of each patient: states and parameters of the plan's model, offsets of its watched outputs."""

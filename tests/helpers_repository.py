@@ -15,7 +15,7 @@ ROOMS = {
     "therapies": {"models", "virtual", "pkpd", "safety"},
     "twin": {"pkpd", "models", "therapies"},
     "controller": {"twin", "therapies", "pkpd", "safety"},
-    "envs": {"therapies", "virtual", "pkpd", "safety"},
+    "envs": {"twin", "therapies", "virtual", "models", "pkpd", "safety"},
     "policies": {"controller", "twin", "therapies", "virtual", "models", "pkpd", "safety"},
 }
 FACE = {"__init__.py", "__main__.py", "cli.py", "commands.py"}

@@ -12,10 +12,10 @@ from doseloop.controller.ladder import LoopOutcome
 from doseloop.controller.realtime import Fault
 from doseloop.pkpd.errors import DoseloopError
 from doseloop.policies.closed_loop import run
-from doseloop.policies.eating import Eating
 from doseloop.policies.policy import Policy
 from doseloop.policies.scenes import SCENES
 from doseloop.safety import Code
+from doseloop.twin.eating import Eating
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_every_keyword_is_explained(id):
         for k, p in inspect.signature(cls.__init__).parameters.items()
         if p.kind is not inspect.Parameter.VAR_KEYWORD
     }
-    assert keywords - {"self", "features", "levers", "steps"} - told == set()
+    assert keywords - {"self", "features", "levers", "steps", "beside"} - told == set()
 
 
 def test_every_number_and_part_is_explained(id):

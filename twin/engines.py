@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,25 @@ class Engine:
         self.u, self.y, self.noise = np.zeros((n, slots, nu)), np.full((n, slots), np.nan), np.ones((n, slots))
         self.stamp = np.full((n, slots), np.nan)
 
-    def run(self, first: int, last: int, now: int, at: float, advance: bool, *given: Any) -> None:
-        """One step of patients first to last; ``given``: inputs, slots of the readings, readings, noise."""
+    def run(
+        self, first: int, last: int, now: np.ndarray, only: np.ndarray, at: float, advance: bool, *given: Any
+    ) -> None:
+        """One step of those of ``only`` (n,) among patients first to last.
+
+        Args: ``now`` (n,) their slots; ``given``: inputs, slots of the readings, readings, noise.
+        """
         raise NotImplementedError
+
+    def of_patients(self) -> Iterator[np.ndarray]:
+        """Every array with a row for each patient, in one order for all engines of a kind."""
+        for name, value in vars(self).items():
+            if name not in ("A", "extra"):  # the statement's and the model's
+                yield from (a for a in (value if isinstance(value, tuple) else (value,)) if isinstance(a, np.ndarray))
+
+    def put(self, lanes: np.ndarray, other: Engine) -> None:
+        """The patients of another engine, made alike, in the lanes of a mask."""
+        for mine, new in zip(self.of_patients(), other.of_patients(), strict=True):
+            mine[lanes] = new
 
 
 class SigmaPoint(Engine):
@@ -70,11 +87,13 @@ class SigmaPoint(Engine):
         for store, value in zip(self.before, (self.m, self.P, self.s)):
             store[:, 0] = value
 
-    def run(self, first: int, last: int, now: int, at: float, advance: bool, *given: Any) -> None:
+    def run(
+        self, first: int, last: int, now: np.ndarray, only: np.ndarray, at: float, advance: bool, *given: Any
+    ) -> None:
         """See `Engine.run`."""
         ring.follow(
-            self.A, first, last, now, at, advance, *given, self.oldest, self.fixed, self.eta, self.centre, self.omega,
-            self.m, self.P, self.s, *self.before, self.u, self.y, self.noise, self.fate,
+            self.A, first, last, now, only, at, advance, *given, self.oldest, self.fixed, self.eta, self.centre,
+            self.omega, self.m, self.P, self.s, *self.before, self.u, self.y, self.noise, self.fate,
         )  # fmt: skip
 
 
@@ -90,12 +109,14 @@ class Particle(Engine):
         )  # fmt: skip
         particle_ring.begin(self.A, 0, n, self.seed, self.m, self.P, self.s, self.cloud, self.common, *self.before)
 
-    def run(self, first: int, last: int, now: int, at: float, advance: bool, *given: Any) -> None:
+    def run(
+        self, first: int, last: int, now: np.ndarray, only: np.ndarray, at: float, advance: bool, *given: Any
+    ) -> None:
         """See `Engine.run`."""
         particle_ring.follow(
-            self.A, first, last, now, at, advance, *given, self.oldest, self.fixed, self.eta, self.centre, self.omega,
-            self.seed, self.cloud, self.logs, self.common, self.m, self.P, self.s, *self.before, self.u, self.y,
-            self.noise, self.fate,
+            self.A, first, last, now, only, at, advance, *given, self.oldest, self.fixed, self.eta, self.centre,
+            self.omega, self.seed, self.cloud, self.logs, self.common, self.m, self.P, self.s, *self.before, self.u,
+            self.y, self.noise, self.fate,
         )  # fmt: skip
 
 
@@ -121,12 +142,14 @@ class Horizon(Engine):
         self.ahead, self.wide = np.zeros((n, R, L, L)), np.ones((n, R))
         self.z[:, 0], self.ahead[:, 0] = self.m, self.P
 
-    def run(self, first: int, last: int, now: int, at: float, advance: bool, *given: Any) -> None:
+    def run(
+        self, first: int, last: int, now: np.ndarray, only: np.ndarray, at: float, advance: bool, *given: Any
+    ) -> None:
         """See `Engine.run`."""
         horizon_ring.follow(
-            self.A, self.extra, first, last, now, at, advance, *given, self.oldest, self.fixed, self.eta, self.centre,
-            self.omega, self.window, self.iterations, self.m, self.P, self.s, self.begin, *self.arrival, self.alpha,
-            self.beta, self.gamma, self.z, self.ahead, self.u, self.y, self.noise, self.wide, self.fate,
+            self.A, self.extra, first, last, now, only, at, advance, *given, self.oldest, self.fixed, self.eta,
+            self.centre, self.omega, self.window, self.iterations, self.m, self.P, self.s, self.begin, *self.arrival,
+            self.alpha, self.beta, self.gamma, self.z, self.ahead, self.u, self.y, self.noise, self.wide, self.fate,
         )  # fmt: skip
 
 

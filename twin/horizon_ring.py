@@ -87,8 +87,8 @@ def sane(A, m, P, centre, omega, C):
 
 
 @jit
-def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega, M,
-           iterations, m, P, s, begin, arrival_m, arrival_P, alpha, beta, gamma, z, Pm, ring_u, ring_y, ring_n, wide,
+def follow(A, extra, first, last, slots, only, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega,
+           M, iterations, m, P, s, begin, arrival_m, arrival_P, alpha, beta, gamma, z, Pm, ring_u, ring_y, ring_n, wide,
            fate):  # fmt: skip
     """One step of patients first to last: see `twin.ring.follow`. A late reading is put in its place in the window."""
     sizes, R, interval = A[0], ring_y.shape[1], A[1][INTERVAL]
@@ -97,6 +97,9 @@ def follow(A, extra, first, last, now, at, advance, u, slot, reading, noise, old
     rose = np.zeros(max(1, sizes[SIGNALS]), dtype=np.bool_)
     g, kept_m, kept_P = np.zeros(L), np.zeros(L), np.zeros((L, L))
     for i in range(first, last):
+        if not only[i]:
+            continue
+        now = slots[i]
         set_person(work, fixed[i], eta[i])
         set_person(memory, fixed[i], eta[i])
         if advance:

@@ -15,19 +15,39 @@ MOVES = 3  # slots that a reading may move to find a free one
 
 @jit
 def intake(
-    advance, now, at, interval, low, high, least, quality_delay, delay, y, t, q, ring_y, stamp, slot, noise, fate
-):
+    advance,
+    slots,
+    only,
+    at,
+    interval,
+    low,
+    high,
+    least,
+    quality_delay,
+    delay,
+    y,
+    t,
+    q,
+    ring_y,
+    stamp,
+    slot,
+    noise,
+    fate
+):  # fmt: skip
     """Give every reading its slot and the factor on its white variance; what cannot be used becomes NaN.
 
     A reading of a time stamp that was there is a duplicate. One whose slot is taken moves to the next free one: a delay
     that shortens lays two readings on one slot.
 
-    Args: ``least`` the lowest quality that is used; ``delay`` (n,) min; ``y, t, q`` (n,) reading, time, quality;
-    ``ring_y``, ``stamp`` (n, slots) readings and stamps by slot; ``slot, noise, fate`` (n,) are written: fate
-    IMPLAUSIBLE or DUPLICATE, else USED.
+    Args: ``slots`` (n,) this slot of each; ``only`` (n,) who is meant; ``least`` the lowest quality that is used;
+    ``delay`` (n,) min; ``y, t, q`` (n,) reading, time, quality; ``ring_y``, ``stamp`` (n, slots) readings and stamps by
+    slot; ``slot, noise, fate`` (n,) are written: fate IMPLAUSIBLE or DUPLICATE, else USED.
     """
     R = ring_y.shape[1]
     for i in range(y.shape[0]):
+        if not only[i]:
+            continue
+        now = slots[i]
         slot[i], noise[i], fate[i] = now, 1.0, FATE_USED
         if advance:
             ring_y[i, now % R] = np.nan

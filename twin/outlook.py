@@ -25,10 +25,11 @@ from .ukf import WIDENESS, expect, new_memory, predict
 
 
 @jit
-def ahead(A, first, last, now, at, u, held, fixed, eta, centre, omega, m, P, s, out):
-    """Predict over the coming intervals: out (n, H, 4) mean and variance of the truth, then of the reading.
+def ahead(A, first, last, clock, u, held, wanted, fixed, eta, centre, omega, m, P, s, out):
+    """Predict over the coming intervals of A: out (n, wanted, 4) mean and variance of the truth, then of the reading.
 
-    ``u`` is (n or 1, H, signals), ``held`` (n, signals) what was held last. The beliefs are left as they are.
+    ``clock`` is (n,) now, ``u`` (n or 1, H, signals), ``held`` (n, signals) what was held last, ``wanted`` which of the
+    H, in rising order. The beliefs are left as they are.
     """
     L, interval, signals = A[0][SIZE], A[1][INTERVAL], u.shape[2]
     work, memory = new_work(A[0]), new_memory(A[0])
@@ -40,19 +41,22 @@ def ahead(A, first, last, now, at, u, held, fixed, eta, centre, omega, m, P, s, 
             mi[r] = m[i, r]
             for c in range(L):
                 Pi[r, c] = P[i, r, c]
-        row = i if u.shape[0] > 1 else 0
+        row, place = i if u.shape[0] > 1 else 0, 0
         for k in range(u.shape[1]):
             for r in range(signals):
                 rose[r] = u[row, k, r] > 0.0 and not (u[row, k - 1, r] if k > 0 else held[i, r]) > 0.0
-            t = at + (now + k) * interval
+            t = clock[i] + k * interval
             predict(A, mi, Pi, centre[i], omega[i], s[i, WIDENESS], u[row, k], rose, t, work, memory)
+            if place >= wanted.shape[0] or wanted[place] != k:
+                continue
             a, b, c, d, _ = expect(A, mi, Pi, t + interval, work, memory)
             white = A[1][ADDITIVE] ** 2 + (A[1][PROPORTIONAL] * c) ** 2
-            out[i, k, 0], out[i, k, 1], out[i, k, 2], out[i, k, 3] = a, b, c, d + white
+            out[i, place, 0], out[i, place, 1], out[i, place, 2], out[i, place, 3] = a, b, c, d + white
+            place += 1
 
 
 @jit
-def draw(A, first, last, now, seed, fixed, eta, m, P, z, parameters):
+def draw(A, first, last, slots, seed, fixed, eta, m, P, z, parameters):
     """Draws of the augmented state z (n, k, L) and their parameters (n, k, m): the mean, then antithetic pairs.
 
     With an even k the last draw is alone in its pair.
@@ -69,7 +73,7 @@ def draw(A, first, last, now, seed, fixed, eta, m, P, z, parameters):
                 for r in range(L):
                     normal[r] = 0.0
             elif d % 2 == 1:
-                normals(seed[i], now * 65536 + d, normal)
+                normals(seed[i], slots[i] * 65536 + d, normal)
             else:
                 for r in range(L):
                     normal[r] = -normal[r]

@@ -51,7 +51,7 @@ def begin(A, first, last, seed, m, P, s, cloud, common, ring_c, ring_l, ring_v, 
 
 
 @jit
-def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega, seed,
+def follow(A, first, last, slots, only, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega, seed,
            cloud, logs, common, m, P, s, ring_c, ring_l, ring_v, ring_s, ring_u, ring_y, ring_n, fate):  # fmt: skip
     """One step of patients first to last: see `twin.ring.follow`."""
     q, N = A[0][EFFECTS], cloud.shape[1]
@@ -59,6 +59,9 @@ def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fi
     R, signals, interval = ring_y.shape[1], u.shape[1], A[1][INTERVAL]
     rose = np.zeros(max(1, signals), dtype=np.bool_)
     for i in range(first, last):
+        if not only[i]:
+            continue
+        now = slots[i]
         set_person(work, fixed[i], eta[i])
         factor_of_drift(A, omega[i], root)
         if advance:

@@ -43,18 +43,22 @@ def copy_all(m, P, s, to_m, to_P, to_s):
 
 
 @jit
-def follow(A, first, last, now, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega,
+def follow(A, first, last, slots, only, at, advance, u, slot, reading, noise, oldest, fixed, eta, centre, omega,
            m, P, s, ring_m, ring_P, ring_s, ring_u, ring_y, ring_n, fate):  # fmt: skip
     """One step of patients first to last.
 
-    Args: ``now`` this slot; ``at`` the time of slot 0; ``advance`` whether an interval has passed; ``u`` (n, signals)
-    held over it; ``slot`` (n,) of the readings; ``noise`` (n,) factor on their white variance; ``oldest`` (n,) first
-    slot of each patient; the ring's arrays are (n, slots, ...).
+    Args: ``slots`` (n,) this slot of each; ``only`` (n,) who is meant, the others are left alone; ``at`` the time of
+    slot 0; ``advance`` whether an interval has passed; ``u`` (n, signals) held over it; ``slot`` (n,) of the readings;
+    ``noise`` (n,) factor on their white variance; ``oldest`` (n,) first slot of each patient; the ring's arrays are
+    (n, slots, ...).
     """
     work, memory, interval = new_work(A[0]), new_memory(A[0]), A[1][INTERVAL]
     R, signals = ring_y.shape[1], u.shape[1]
     rose = np.zeros(max(1, signals), dtype=np.bool_)
     for i in range(first, last):
+        if not only[i]:
+            continue
+        now = slots[i]
         set_person(work, fixed[i], eta[i])
         if advance:
             for r in range(signals):

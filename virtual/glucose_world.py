@@ -38,6 +38,9 @@ class GlucoseWorld(LoopWorld):
         n: patients under way (default all of ``people``). keep: keep the truth (`World.trace`). threads: that share
             out the blocks.
 
+    Attributes:
+        sensor, meals: what is worn and eaten.
+
     Raises:
         DoseloopError: listing what does not fit.
     """
@@ -88,6 +91,7 @@ class GlucoseWorld(LoopWorld):
             normals=2 if worn.error == "autoregressive" else 0,
             slots=SLOTS,
         )
+        self.sensor, self.meals = worn, scenario
         n, B, width = self.n, self.blocks, self.blocks * LANES
         most, table = fault_rows(faults, n)
         stomach = stomach_rows(model)

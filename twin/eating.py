@@ -1,4 +1,4 @@
-"""What a controller assumes of the meals it was told of: eaten at a steady pace from the moment they are announced."""
+"""What a twin assumes of the meals it was told of: eaten at a steady pace from the moment they are announced."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ class Eating:
         self.pace = pace
         self.left, self.base, self.eaten = np.zeros(n), np.zeros(n), np.zeros(n)
         self.under_way = np.zeros(n, dtype=bool)
+
+    def restart(self, lanes: np.ndarray) -> None:
+        """Others stand in the lanes of a mask, who have eaten nothing."""
+        for row in (self.left, self.base, self.eaten):
+            row[lanes] = 0.0
+        self.under_way[lanes] = False
 
     def announce(self, grams: np.ndarray, stomach: np.ndarray) -> None:
         """Meals announced now.

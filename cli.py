@@ -1,5 +1,5 @@
 """The commands: ``doseloop models | therapies | simulate | recommend | replay | validate | demo | loop``,
-``evaluate``, ``warm``.
+``evaluate``, ``train``, ``warm``.
 
 Exit codes: 0 done (a dose is recommended), 1 unexpected failure, 2 input that cannot be used (one error lists every
 problem), 3 no dose is advised, 4 a replay differs. Answers go to stdout, errors and progress to stderr.
@@ -70,6 +70,19 @@ Lane k has one seed whoever plays, so that everybody meets the same patients, me
 episode is another patient of the test split. The report has means, interquartile means, worst 5 %, cost, clinical
 scores and paired differences, with 95 % bootstrap intervals (docs/evaluation.md). Glucose by MPC takes some 0.8 s of
 processor a patient and arm, propofol 1.5 s, the others milliseconds."""
+
+TRAIN = """examples:
+  doseloop train glucose --algo ppo --seeds 5            five networks, some two minutes of processor each
+  doseloop train propofol --algo ppo --steps 500000      a first look
+  doseloop train glucose --imitate --steps 0             what the MPC would do, learnt from it (DAgger), nothing more
+  doseloop train vancomycin --imitate                    the same as a beginning, then PPO
+  doseloop train glucose --lagrangian 5                  mean cost of an episode held to 5 by a multiplier on the cost
+  doseloop train glucose --algo ppo --seeds 5 --resume   go on after a kill: what is lost is the round that was running
+
+A policy learns on the train split, is examined on the validation split after every round and its best network is kept
+as best.npz: weights and how they came about, read without executing anything and run without PyTorch. Hyperparameters
+are one YAML file a task (policies/hyperparameters). Watch: tensorboard --logdir out. Judge: doseloop evaluate.
+Needs pip install "doseloop[rl]"."""
 
 VALIDATE = "examples:\n  doseloop validate phenobarbital\n  doseloop validate vancomycin --data levels.csv"
 
@@ -172,6 +185,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", default=1, help="processes for loky, or of a cluster started here (default: 1)", **count)
     add("--cluster", metavar="ADDRESS", help="scheduler of a running Dask or Ray cluster")
     add("--resume", action="store_true", help="go on with what is in the folder; rows that are there are kept")
+    add("--out", **folder)
+
+    add = command("train", commands.train, "policies that learn: networks, curves, checkpoints", TRAIN)
+    add("task", metavar="TASK", help="glucose, glucose-unannounced, propofol, vancomycin, phenobarbital")
+    add("--algo", metavar="NAME", default="ppo", help="ppo (default), sac, tqc, recurrent_ppo")
+    add("--seeds", default=1, help="so many runs (default: 1)", **count)
+    add("--seed", default=0, help="of the first run (default: 0)", **count)
+    add("--steps", help="decisions of all patients together (default: the task's file)", **count)
+    add("--lagrangian", type=float, metavar="LIMIT", help="hold the mean cost of an episode to this limit")
+    add("--imitate", action="store_true", help="begin as a pupil of the model-predictive controller")
+    add("--resume", action="store_true", help="go on with the runs in the folder; those that are done are left")
+    add("--threads", default=1, help="of PyTorch (default: 1)", **count)
     add("--out", **folder)
 
     command("warm", commands.warm, "compile the loops and the kernels of all models, once per machine")

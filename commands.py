@@ -35,6 +35,7 @@ __all__ = [
     "simulate",
     "tell",
     "therapies",
+    "train",
     "validate",
     "warm",
 ]
@@ -304,3 +305,16 @@ def evaluate(args: argparse.Namespace) -> int:
 
     with _compiling():
         return run(args)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Policies that learn."""
+    from .policies.training.console import train as run
+
+    def bridge() -> Any:
+        from .envs.sb3 import SB3VecEnv
+
+        return SB3VecEnv
+
+    with _compiling():
+        return run(args, bridge)

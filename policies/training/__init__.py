@@ -1,0 +1,1 @@
+"""Training: Stable-Baselines3 on the native vector environments, in rounds that a kill cannot undo."""

@@ -1,0 +1,71 @@
+"""Between Stable-Baselines3's policies and the arrays of a network's file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ...pkpd.errors import DoseloopError
+
+__all__ = ["actor", "arrays", "head", "start_at"]
+
+
+def actor(model: Any) -> nn.Sequential:
+    """The layers from the features to the mean of the action, before its head; they share the model's weights."""
+    policy = model.policy
+    if hasattr(policy, "action_net"):  # PPO and its kin
+        return nn.Sequential(*policy.mlp_extractor.policy_net, policy.action_net)
+    return nn.Sequential(*policy.actor.latent_pi, policy.actor.mu)  # SAC, TQC
+
+
+def head(model: Any) -> str:
+    """What stands after the last layer."""
+    return "clip" if hasattr(model.policy, "action_net") else "tanh"
+
+
+def arrays(model: Any) -> tuple[dict[str, np.ndarray], str]:
+    """The weights by the names of `network_file`, and the activation.
+
+    Raises:
+        DoseloopError: an architecture that the forward pass does not know.
+    """
+    out: dict[str, np.ndarray] = {}
+    kinds = set()
+    layers = list(actor(model))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            k = len(out) // 2
+            out[f"w{k}"], out[f"b{k}"] = _array(layer.weight).T, _array(layer.bias)
+        else:
+            kinds.add(type(layer))
+    if (
+        len(kinds) > 1
+        or not kinds <= {nn.Tanh, nn.ReLU}
+        or getattr(model.policy, "squash_output", False) != (head(model) == "tanh")
+    ):
+        raise DoseloopError(f"export: only MLPs of tanh or ReLU with a Gaussian or squashed head, not {layers}")
+    lstm = getattr(model.policy, "lstm_actor", None)
+    if lstm is not None:
+        if lstm.num_layers != 1:
+            raise DoseloopError(f"export: one layer of LSTM, not {lstm.num_layers}")
+        out["lstm_inner"], out["lstm_own"] = _array(lstm.weight_ih_l0).T, _array(lstm.weight_hh_l0).T
+        out["lstm_bias"] = _array(lstm.bias_ih_l0) + _array(lstm.bias_hh_l0)
+    return out, "relu" if kinds == {nn.ReLU} else "tanh"
+
+
+def start_at(model: Any, action: np.ndarray) -> None:
+    """Let the untrained network ask for this action, whatever it sees."""
+    import torch
+
+    last = actor(model)[-1]
+    assert isinstance(last, nn.Linear)
+    wanted = np.arctanh(np.clip(action, -0.99, 0.99)) if head(model) == "tanh" else action
+    with torch.no_grad():
+        last.weight.mul_(0.1 if head(model) == "tanh" else 1.0)  # PPO's are small already
+        last.bias.copy_(torch.as_tensor(wanted, dtype=torch.float32))
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,342 @@
+"""Training: rounds that a kill cannot undo, what is exported, the multiplier on the cost, lessons, the command."""
+
+import sys
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from doseloop.cli import main
+from doseloop.envs.sb3 import SB3VecEnv
+from doseloop.pkpd.errors import DoseloopError
+from doseloop.policies import network
+from doseloop.policies.episodes import play
+from doseloop.policies.training import export
+from doseloop.policies.training.imitate import imitate
+from doseloop.policies.training.run import EXAM_SEED, Run
+from doseloop.policies.training.settings import Settings, parse, settings, tasks
+from doseloop.policies.training.shaping import Multiplier, Shaped
+from doseloop.policies.training.teachers import Lesson, teacher
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+torch.set_num_threads(1)
+GLUCOSE = "doseloop.envs:doseloop/Glucose-v0"
+SB3 = {
+    "ppo": {"n_steps": 6, "batch_size": 24},
+    "recurrent_ppo": {"n_steps": 6, "batch_size": 24},
+    "sac": {"buffer_size": 400, "learning_starts": 20, "batch_size": 16, "gradient_steps": 1},
+    "tqc": {"buffer_size": 400, "learning_starts": 20, "batch_size": 16, "gradient_steps": 1},
+}
+
+
+def small(algorithm="ppo", **more):
+    """Episodes of an hour, three rounds."""
+    policy = {"net_arch": [8], "activation": "relu" if algorithm in ("sac", "tqc") else "tanh"}
+    policy |= {"lstm_hidden_size": 8} if algorithm == "recurrent_ppo" else {}
+    base = Settings(
+        "glucose", algorithm, "doseloop/Glucose-v0", {"hours": 1.0, "patients": 20}, (-0.5, 0.0), 12, 3 * 12 * 8, 8,
+        policy=policy, sb3=SB3[algorithm],
+    )  # fmt: skip
+    return replace(base, **more)
+
+
+class Killed(Exception):  # noqa: N818 - it is no error
+    """A kill, as far as a test in the same process can do it."""
+
+
+def run(folder, chosen, stop=None, **how):
+    """A run that is killed at its ``stop``-th step, or not."""
+    seen = []
+
+    def tell(what, values):
+        seen.append(what)
+        if stop is not None and seen.count("step") == stop:
+            raise Killed
+
+    return Run(chosen, 3, folder, SB3VecEnv, examined=9, tell=tell, **how)
+
+
+def without_clocks(curve):
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in curve]
+
+
+SLOW = [pytest.param(a, marks=pytest.mark.slow) for a in ("tqc", "recurrent_ppo")]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", *SLOW])
+def test_a_kill_loses_the_round_that_ran_and_changes_nothing(tmp_path, algorithm):
+    chosen = small(algorithm, limit=1.0)
+    whole = run(tmp_path / "whole", chosen)
+    whole.learn()
+    assert [row["steps"] for row in whole.curve] == [0, 96, 192, 288]
+    assert len({row["score"] for row in whole.curve}) > 2  # it changes what it does
+    killed = run(tmp_path / "killed", chosen, stop=18)  # in the middle of the second round
+    with pytest.raises(Killed):
+        killed.learn()
+    (tmp_path / "killed" / "checkpoint.pt.part").write_bytes(b"half")
+    again = run(tmp_path / "killed", chosen, resume=True)
+    assert again.done == 1
+    again.learn()
+    assert without_clocks(again.curve) == without_clocks(whole.curve)
+    assert all(np.diff([row["cpu_seconds"] for row in again.curve]) >= 0)
+    best, expected = (network.load(tmp_path / k / "best.npz") for k in ("killed", "whole"))
+    assert all(np.array_equal(best.arrays[k], expected.arrays[k]) for k in expected.arrays)
+    done = run(tmp_path / "killed", chosen, resume=True)
+    assert done.finished
+    assert done.multiplier.value == whole.multiplier.value != Multiplier(1.0).value
+
+
+def test_a_checkpoint_belongs_to_its_run(tmp_path):
+    chosen = small(steps=0)
+    run(tmp_path, chosen).learn()
+    with pytest.raises(DoseloopError, match="--resume goes on"):
+        run(tmp_path, chosen)
+    with pytest.raises(DoseloopError) as told:
+        run(tmp_path, replace(chosen, lanes=9, prior=(0.0, 0.0)), resume=True)
+    assert len(told.value.problems) == 2
+    assert "lanes 8, now 9" in str(told.value)
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(DoseloopError, match="no checkpoint of ours"):
+        run(tmp_path, chosen, resume=True)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac", *SLOW])
+def test_the_network_does_what_the_model_does(tmp_path, algorithm):
+    trained = run(tmp_path, small(algorithm))
+    trained.learn()
+    env = trained._environment("train", 40, autoreset_mode="NextStep")
+    seen, _ = env.reset(seed=1)
+    net, state, begins = trained.network({}), None, np.ones(40, dtype=bool)
+    net.reset(40)
+    assert net.recurrent == (algorithm == "recurrent_ppo")
+    for _ in range(5):
+        expected, state = trained.model.predict(seen, state=state, episode_start=begins, deterministic=True)
+        got = net.act(seen)
+        assert np.abs(got - expected).max() < 1e-5
+        begins[:] = False
+        seen = env.step(got)[0]
+
+
+def test_what_a_network_tells_of_itself(tmp_path):
+    chosen = small()
+    trained = run(tmp_path, chosen)
+    net = network.load(trained.learn())
+    assert net.name == "glucose-ppo-3"
+    assert net.meta["env"] == {"id": "doseloop/Glucose-v0", "kwargs": {"hours": 1.0, "patients": 20}}
+    assert net.meta["hyperparameters"]["sb3"] == chosen.sb3
+    assert {"doseloop", "numpy", "torch", "stable_baselines3"} <= set(net.meta["versions"])
+    assert net.meta["score"]["score"] == max(r["score"] for r in trained.curve)
+    played = play(network.environment(net, num_envs=9, split="validation"), net, EXAM_SEED)
+    assert played.reward.mean() == pytest.approx(net.meta["score"]["score"], abs=1e-12)
+
+
+def test_an_untrained_network_asks_for_the_prior(tmp_path):
+    for algorithm in ("ppo", "sac"):
+        trained = run(tmp_path / algorithm, small(algorithm))
+        seen = trained._environment("train", 30).reset(seed=0)[0]
+        assert np.abs(trained.network({}).act(seen) - [-0.5, 0.0]).max() < 0.1
+
+
+def test_the_reward_that_is_learnt_from():
+    """Against the environment's own rewards and costs."""
+    plain = gymnasium.make_vec(GLUCOSE, num_envs=4, hours=0.5, patients=20, autoreset_mode="SameStep")
+    multiplier = Multiplier(1.0, value=0.5)
+    env = Shaped(
+        SB3VecEnv(gymnasium.make_vec(GLUCOSE, num_envs=4, hours=0.5, patients=20, autoreset_mode="SameStep")),
+        10.0, -0.02, multiplier,
+    )  # fmt: skip
+    env.seed(5)
+    env.reset()
+    plain.reset(seed=5)
+    costs, floors = np.zeros(4), 0
+    for _ in range(6):
+        action = np.full((4, 2), 1.0, dtype=np.float32)
+        _, reward, _, _, info = plain.step(action)
+        last = info.get("final_info", info)
+        costs += last["cost"]
+        floors += (reward < -0.02).sum()
+        _, shaped, done, infos = env.step(action)
+        expected = 10.0 * (np.maximum(reward, -0.02) - 0.5 * last["cost"]) / 1.5
+        assert shaped == pytest.approx(expected, abs=1e-12)
+    assert floors > 0
+    assert done.all()
+    assert env.costs == pytest.approx(costs)
+    assert [i["episode"]["cost"] for i in infos] == pytest.approx(costs)
+    assert costs.mean() > 0
+    env.adapt()
+    assert multiplier.value == pytest.approx(0.5 * np.exp(0.3 * np.clip(costs.mean() - 1.0, -1.0, 1.0)))
+    assert env.costs == []
+    multiplier.update(0.0)
+    multiplier.update(0.0)
+    assert multiplier.value < 0.5
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_every_task_can_be_made(task):
+    chosen = settings(task, "ppo")
+    env = gymnasium.make_vec(f"doseloop.envs:{chosen.env}", num_envs=2, patients=4, **chosen.kwargs)
+    assert env.single_action_space.shape == (len(chosen.prior),)
+    assert chosen.round % env.unwrapped.horizon == 0  # whole episodes
+    assert chosen.sb3["n_steps"] * chosen.lanes % chosen.sb3["batch_size"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "complaints"),
+    [
+        ("[1, 2]", ["a table is meant"]),
+        ("env: [", ["no YAML"]),
+        ("env: x\nkwargs: {}\nppp: {}", ["'prior' is missing", "'round' is missing", "unknown section 'ppp'"]),
+        ("{env: x, kwargs: {}, prior: [0], round: 10, ppo: {steps: 1}}", ["at least 'steps' and 'lanes'"]),
+        ("{env: x, kwargs: {}, prior: [0], round: 10, ppo: {steps: 1, lanes: 2, n_steps: 3}}", ["no multiple of n_st"]),
+        ("!!python/object/apply:os.system [ls]", ["no YAML"]),
+    ],
+)
+def test_a_file_of_hyperparameters_that_cannot_be_read(text, complaints):
+    with pytest.raises(DoseloopError) as told:
+        parse(text, "x.yml")
+    assert len(told.value.problems) == len(complaints)
+    assert all(c in str(told.value) for c in complaints)
+
+
+def test_hyperparameters_that_the_algorithm_does_not_take(tmp_path):
+    with pytest.raises(DoseloopError, match="n_stepz"):
+        run(tmp_path, small(sb3={"n_stepz": 3}))
+
+
+# imitation
+# ---------
+
+
+def test_a_teachers_doses_on_a_pupils_levers():
+    """The pupil's action, in its environment, asks for the teacher's dose in the teacher's environment."""
+    how = {"num_envs": 16, "split": "train", "patients": 20, "hours": 10.0, "start": 6.0, "guard": False}
+    pupil, dosed = gymnasium.make_vec(GLUCOSE, **how), gymnasium.make_vec(GLUCOSE, action="dose", **how)
+    seen, _ = pupil.reset(seed=2)
+    dosed.reset(seed=2)
+    base, boluses = pupil.unwrapped, 0
+    lesson = Lesson(base)
+    low, half = np.zeros(2), np.array([5.0, 12.5])
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        announced = np.nan_to_num(base.seen.announced)
+        usual = announced / base.known["carb_ratio"]
+        doses = np.column_stack([base.known["basal"] * rng.uniform(0.2, 3, 16), usual * rng.uniform(0.3, 1.0, 16)])
+        wanted, counts = lesson(doses, seen)
+        assert np.array_equal(counts[:, 1] > 0, announced > 0)
+        boluses += int((announced > 0).sum())
+        seen, _, _, _, told = pupil.step(wanted)
+        expected = dosed.step((doses - low) / half - 1.0)[-1]
+        assert np.abs(told["allowed"] - expected["allowed"]).max() < 0.051  # one increment of the pump
+    assert boluses > 10
+
+
+@pytest.mark.parametrize(
+    ("id", "how"),
+    [
+        ("Propofol-v0", {}),
+        ("Vancomycin-v0", {"action": "usual"}),
+        ("Vancomycin-v0", {}),
+        ("Phenobarbital-v0", {}),
+        ("Phenobarbital-v0", {"action": "usual"}),
+    ],
+)
+def test_one_lever_is_the_dose_in_its_own_unit(id, how):
+    env = gymnasium.make_vec(f"doseloop.envs:doseloop/{id}", num_envs=6, patients=6, **how)
+    seen, _ = env.reset(seed=0)
+    base, weight = env.unwrapped, env.unwrapped.known["weight"]
+    unit = base.actions.levers[0].unit
+    dose = {"× 6 mg/kg/h": weight / 10 * 3, "mg": weight, "× 15 mg/kg": weight * 15}.get(unit, weight * 2.25)[:, None]
+    wanted, counts = Lesson(base)(dose, seen)
+    factor = {"× 6 mg/kg/h": 3.0, "mg": weight, "× 15 mg/kg": 1.0, "mg/kg": 2.25, "× 2.25 mg/kg": 1.0}[unit]
+    lever = base.actions.levers[0]
+    asked = lever.low + (wanted[:, 0] + 1.0) / 2.0 * (lever.high - lever.low)
+    assert asked == pytest.approx(np.broadcast_to(factor, 6), rel=1e-9)
+    assert (counts == 1).all()
+    with pytest.raises(DoseloopError, match="no rule makes levers"):
+        Lesson(gymnasium.make_vec(GLUCOSE, num_envs=2, patients=4, action="rate").unwrapped)
+
+
+@pytest.mark.slow
+def test_a_pupil_learns(tmp_path):
+    """Vancomycin in a few lessons: nearer to what the MPC asks for among patients it has not seen."""
+    chosen = replace(
+        small(), task="vancomycin", env="doseloop/Vancomycin-v0", kwargs={"action": "usual"}, prior=(-0.33,),
+        policy={"net_arch": [32, 32]}, round=14, sb3={"n_steps": 14, "batch_size": 28}, steps=0,
+    )  # fmt: skip
+    trained = run(tmp_path, chosen)
+
+    def off():
+        env = trained._environment("validation", 40, autoreset_mode="NextStep")
+        seen, _ = env.reset(seed=9)
+        tutor, lesson = teacher(env.unwrapped), Lesson(env.unwrapped)
+        tutor.reset(dict(env.unwrapped.known), 40)
+        total = 0.0
+        for _ in range(14):
+            wanted, _ = lesson(tutor.act(env.unwrapped.seen), seen)
+            total += float(np.mean((trained.network({}).act(seen) - wanted) ** 2))
+            seen = env.step(wanted)[0]
+        return total
+
+    before = off()
+    errors = imitate(trained.model, trained._environment, 0, trained.tell, lessons=(2, 40), passes=60)
+    assert len(errors) == 2
+    assert off() < 0.6 * before
+
+
+def test_a_warm_start_trains_the_critic_first(tmp_path, monkeypatch):
+    import doseloop.policies.training.imitate as room
+
+    monkeypatch.setattr(room, "imitate", lambda *_, **__: [])
+    trained = run(tmp_path, small(imitate=True))
+    trained._first()
+    before = {k: v.clone() for k, v in trained.model.policy.state_dict().items()}
+    actor = [v.clone() for v in export.actor(trained.model).parameters()]
+    trained._round()
+    assert all(torch.equal(a, b) for a, b in zip(actor, export.actor(trained.model).parameters()))
+    after = trained.model.policy.state_dict()
+    assert any(not torch.equal(before[k], after[k]) for k in before if "value" in k)
+    trained.done = 1
+    trained._round()
+    assert not all(torch.equal(a, b) for a, b in zip(actor, export.actor(trained.model).parameters()))
+
+
+# the command
+# -----------
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_resumes(tmp_path, capsys):
+    words = ["train", "phenobarbital", "--steps", "30000", "--out", str(tmp_path)]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    folder = tmp_path / "train-phenobarbital-ppo" / "seed-0"
+    assert "phenobarbital-ppo-0: score" in told
+    assert network.load(folder / "best.npz").meta["algorithm"] == "ppo"
+    assert len(list((folder / "events").iterdir())) == 1
+    assert main(words) == 2
+    assert "--resume goes on" in capsys.readouterr().err
+    assert main([*words, "--resume", "--seeds", "2"]) == 0
+    assert "best scores of 2 seeds" in capsys.readouterr().out
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "events")).Reload()
+    assert [e.step for e in events.Scalars("validation/score")] == [0, 35840]
+    assert "train/value_loss" in events.Tags()["scalars"]
+
+
+def test_all_that_is_wrong_with_a_command_is_told_at_once(tmp_path, capsys):
+    assert (
+        main(["train", "insulin", "--algo", "dqn", "--seeds", "0", "--lagrangian", "-1", "--out", str(tmp_path)]) == 2
+    )
+    told = capsys.readouterr().err
+    for complaint in ("task 'insulin': there are glucose", "algorithm 'dqn': there are ppo", "--seeds 0", "limit -1"):
+        assert complaint in told
+    assert main(["train", "glucose", "--steps", "0", "--out", str(tmp_path)]) == 2
+    assert "--steps 0 learns nothing" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["train", "glucose", "--out", str(tmp_path)]) == 2
+    assert 'pip install "doseloop[rl]"' in capsys.readouterr().err

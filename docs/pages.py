@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from doseloop.envs.randomise import QUANTITIES
 from doseloop.envs.registration import IDS
 from doseloop.envs.vector import DosingVectorEnv
 from doseloop.envs.words import WORDS
@@ -254,6 +255,11 @@ def page(id: str) -> str:
         "## Arguments",
         "",
         *table(["keyword", "default", "meaning"], list(arguments(kind))),
+        "## What can be randomised",
+        "",
+        "`randomise={name: (low, high)}`; factors are log-uniform, the others uniform, drawn for each episode:",
+        "",
+        *table(["name", "meaning", "within"], randomised(id)),
         "## Splits",
         "",
         WORDS[env.name]["splits"],
@@ -266,6 +272,14 @@ def page(id: str) -> str:
         "- v0: doseloop 0.3.0",
     ]
     return "\n".join(lines) + "\n"
+
+
+def randomised(id: str) -> list[list[str]]:
+    """The quantities of `envs.randomise`."""
+    return [
+        [f"`{k}`", ("factor " if q.factor else "") + q.what, f"{number(q.low)} to {number(q.high)}"]
+        for k, q in QUANTITIES[id].items()
+    ]
 
 
 def file_of(id: str) -> str:

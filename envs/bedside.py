@@ -17,6 +17,7 @@ from ..virtual.people import People
 from ..virtual.renal import Renal
 from .bedside_code import BELIEF, KIDNEYS, WARD, ward_features
 from .episode import episode_draws
+from .randomise import Randomised
 from .spaces import Feature, Lever
 from .vector import DosingVectorEnv
 
@@ -73,6 +74,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         maturation: Any,
         guard: bool,
         belief: bool,
+        randomise: Mapping[str, tuple[float, float]] | None,
         threads: int,
         **base: Any,
     ) -> None:
@@ -96,6 +98,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
             n=num_envs,
             threads=threads,
         )
+        self.randomised = Randomised(self.name, randomise, self.world)
         self.interval, self.share = interval, interval / 24.0
         self.therapy, self.guard, self.belief = therapy, guard, belief
         self.gate = BedsideGate(therapy, num_envs, interval, threads)
@@ -116,7 +119,8 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         """(rewards + costs, n) of the last interval, a new array."""
 
     def _admit(self, lanes: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
-        u = episode_draws(seeds[lanes], episodes[lanes], 1)
+        u, rows = episode_draws(seeds[lanes], episodes[lanes], 1), np.flatnonzero(lanes)
+        self.randomised.draw(rows, seeds[rows], episodes[rows])
         who = self.world.who if self._begun else np.zeros(self.num_envs, dtype=np.int64)
         who[lanes] = (u[:, 0] * len(self.world.people)).astype(np.int64)
         self.seen: BedsideObservation = self.world.reset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..virtual.sensors import CGM
 from . import glucose_step as s
 from .belief import GlucoseBelieved, believed
 from .loop_vector import LoopVectorEnv
+from .randomise import Randomised
 from .risk import GLUCOSE_RISKS, glucose_kernel
 from .single import DosingEnv
 from .spaces import Feature, Lever
@@ -85,6 +86,8 @@ class GlucoseVectorEnv(LoopVectorEnv):
         observation: "raw", or "belief": behind the history stands what the twin believes (`envs.belief`).
         twin: for "belief": the model the twin believes in (default: the plant's), its id, or a statement of what is
             estimated (`twin.follow.Follow`).
+        randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
+            nothing.
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -121,6 +124,7 @@ class GlucoseVectorEnv(LoopVectorEnv):
         guard: bool = True,
         observation: str = "raw",
         twin: Follow | Model | str | None = None,
+        randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
@@ -159,6 +163,7 @@ class GlucoseVectorEnv(LoopVectorEnv):
             guard=guard,
             rows=1,
             base=base,
+            randomised=Randomised(self.name, randomise, world),
             believed=believed(kind, observation, self.name),
         )
 

@@ -17,6 +17,7 @@ from ..virtual.world import LoopWorld, Observation
 from . import loop_core as e
 from .belief import Believed
 from .episode import episode_draws
+from .randomise import Randomised
 from .spaces import Feature, Lever
 from .vector import DosingVectorEnv
 
@@ -30,7 +31,7 @@ class LoopVectorEnv(DosingVectorEnv):
 
     Attributes:
         world, gate, therapy: what is inside. guard: whether doses pass the gate. believed: the twin whose belief is
-            observed, or None.
+            observed, or None. randomised: what episodes draw.
     """
 
     _loop: Callable[[int, int, int], None]
@@ -51,10 +52,11 @@ class LoopVectorEnv(DosingVectorEnv):
         rows: int,
         base: Mapping[str, Any],
         believed: Believed | None,
+        randomised: Randomised,
     ) -> None:
         beside = () if believed is None else believed.features
         super().__init__(world.n, features=features, levers=levers, steps=steps, beside=beside, **base)
-        self.believed = believed
+        self.believed, self.randomised = believed, randomised
         if not isinstance(guard, bool):
             raise DoseloopError(f"{self.name}: guard is True or False, not {guard!r}")
         self.therapy, self.world, self.guard = therapy, world, guard
@@ -126,6 +128,7 @@ class LoopVectorEnv(DosingVectorEnv):
         u = episode_draws(seeds[rows], episodes[rows], 8)
         who = (u[:, 0] * len(self.world.people)).astype(np.int64)
         self._draw(rows, u[:, 1:])
+        self.randomised.draw(rows, seeds[rows], episodes[rows])
         self.world.admit(rows, seeds[rows], who, episodes[rows])
         self._settle(self._address, 0, self.world.blocks)
         self._arrays["MASKS"][rows], self._arrays["ALLOWED"][rows] = 0, 0.0
@@ -162,5 +165,5 @@ class LoopVectorEnv(DosingVectorEnv):
             "truth": world.truth,
             "state": world.state,
             "who": world.who,
-            "parameters": world.people.parameters[world.who],
+            "parameters": world.parameters,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         maturation: rise of clearance with each day, share of the first day's; the model of 1985 finds none.
         guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
         belief: whether the plain rules' expectation (level, AUC24, ratio of measured to expected, doubt) is observed.
+        randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
+            nothing.
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -72,13 +75,14 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         maturation: Any = 0.0,
         guard: bool = True,
         belief: bool = False,
+        randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
         people = patients if isinstance(patients, People) else phenobarbital_cohort(model, split, int(patients))
         super().__init__(
             num_envs, people, interval=interval, days=days, action=action, levels=levels, renal="stable",
-            maturation=maturation, guard=guard, belief=belief, threads=threads, **base,
+            maturation=maturation, guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..virtual.surgery import BloodLoss, Surgery
 from . import propofol_step as s
 from .belief import PropofolBelieved, believed
 from .loop_vector import LoopVectorEnv
+from .randomise import Randomised
 from .risk import BIS_ERRORS, bis_kernel
 from .single import DosingEnv
 from .spaces import Feature, Lever
@@ -65,6 +66,8 @@ class PropofolVectorEnv(LoopVectorEnv):
         observation: "raw", or "belief": behind the history stands what the twin believes (`envs.belief`).
         twin: for "belief": the model the twin believes in (default: the plant's), its id, or a statement of what is
             estimated (`twin.follow.Follow`).
+        randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
+            nothing.
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -98,6 +101,7 @@ class PropofolVectorEnv(LoopVectorEnv):
         guard: bool = True,
         observation: str = "raw",
         twin: Follow | Model | str | None = None,
+        randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
@@ -129,6 +133,7 @@ class PropofolVectorEnv(LoopVectorEnv):
             guard=guard,
             rows=5,
             base=base,
+            randomised=Randomised(self.name, randomise, world),
             believed=believed(partial(PropofolBelieved, people, interval, twin), observation, self.name),
         )
 

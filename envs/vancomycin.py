@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class VancomycinVectorEnv(WardVectorEnv):
         renal: how kidneys change: "usual", "stable", "improving", "falling", "injury", or a `virtual.renal.Renal`.
         guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
         belief: whether the plain rules' expectation (level, AUC24, ratio of measured to expected, doubt) is observed.
+        randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
+            nothing.
         threads: that share the lanes.
         **base: see `vector.DosingVectorEnv`: max_episode_steps, grid, stack, autoreset_mode.
 
@@ -77,13 +80,14 @@ class VancomycinVectorEnv(WardVectorEnv):
         renal: Renal | str = "usual",
         guard: bool = True,
         belief: bool = False,
+        randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
     ) -> None:
         people = patients if isinstance(patients, People) else vancomycin_cohort(model, split, int(patients))
         super().__init__(
             num_envs, people, interval=interval, days=days, action=action, levels=levels, renal=renal, maturation=0.0,
-            guard=guard, belief=belief, threads=threads, **base,
+            guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
 

@@ -43,6 +43,15 @@ __all__ = ["SLOTS", "anaesthesia_reset", "anaesthesia_step"]
     PRESSURES,  # (ticks, patients) true mean arterial pressure
 ) = range(c.OWN, c.OWN + 22)
 
+# what may differ from lane to lane, all factors: on parameters, on stimulation, on the monitor's noise and artefacts
+VARIES = ("clearance", "volume", "ce50", "stimulation", "sensor_noise")
+STIMULATION, NOISE = 3, 4
+SHARES = {
+    "clearance": ("cl", "q2", "q3"),
+    "volume": ("v1", "v2", "v3"),
+    "ce50": ("ce50",),
+}
+
 # (constants of other modules that fall into the range are in it too; nobody looks them up)
 SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 22}
 
@@ -73,7 +82,8 @@ def _observe(job, b, lane, count, pressure, drawn):
     t, ring, many = count * tick, geti(job, RING_TICKS), geti(job, c.FAULTS)
     watch, f, faults = c.block(job, WATCH, M_RING + ring, b), geti(job, MONITOR), c.block(job, c.FAULT, many * WIDTH, b)
     drift = drifted(faults, many, lane, t)
-    shown, quality = monitor_read(f, watch, lane, ring, seed, patient, count, tick, drift, drawn)
+    wide = c.varied(job, b, NOISE, lane)
+    shown, quality = monitor_read(f, watch, lane, ring, seed, patient, count, tick, drift, wide, drawn)
     shown, stamp = report(faults, many, lane, c.block(job, MEMORY, RING + DEPTH, b), shown, t, tick)
     mean = math.nan
     if geti(job, MAP_ROW) >= 0:
@@ -93,7 +103,7 @@ def _bleed(job, b, lane, t):
     ratio = 1.0
     for k in range(geti(job, BLOOD_COUNT)):
         r = geti(geti(job, BLOOD_ROWS), k)
-        fresh = left * get(geti(job, c.LIBRARY_P), who * m + r)
+        fresh = left * (get(geti(job, c.LIBRARY_P), who * m + r) * c.share_of(job, b, r, lane))
         ratio = fresh / get(p, r * LANES + lane)
         put(p, r * LANES + lane, fresh)
     if ratio < 1.0:  # drug leaves with the blood; what replaces it brings none
@@ -191,7 +201,7 @@ def anaesthesia_reset(job, first, last):
                 geti(job, TABLE_POINTS),
                 stimulus,
                 lane,
-                get(how, lane),
+                get(how, lane) * c.varied(job, b, STIMULATION, lane),
                 get(how, LANES + lane),
                 geti(job, DEALT),
                 get(table, 0),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
-from .anaesthesia_loop import SLOTS, anaesthesia_reset, anaesthesia_step
+from .anaesthesia_loop import SHARES, SLOTS, VARIES, anaesthesia_reset, anaesthesia_step
 from .faults import DEPTH, RING, Fault, fault_rows
 from .monitors import M_RING, Monitor, monitor_numbers, ring_ticks
 from .people import People
@@ -70,6 +70,8 @@ class AnaesthesiaWorld(LoopWorld):
             threads=threads,
             normals=3,
             slots=SLOTS,
+            varies=dict.fromkeys(VARIES, 1.0),
+            shares=SHARES,
         )
         n = self.n
         if len(cut.points) > POINTS:

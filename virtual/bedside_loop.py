@@ -58,6 +58,11 @@ __all__ = ["SLOTS", "bedside_ahead", "bedside_reset", "bedside_step"]
 
 SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 32}
 
+# what may differ from lane to lane, all factors: on parameters, on the errors of levels and of creatinine
+VARIES = ("clearance", "volume", "level_noise", "creatinine_noise")
+CLEARANCE, VOLUME, LEVEL_NOISE, CREATININE_NOISE = range(4)
+SHARES = {"clearance": ("cl",), "volume": ("v", "v1", "v2")}
+
 # rows of what a world says: the laboratory's newest creatinine and the one before (mg/dL, NaN), the last dose and its
 # duration (h), results since the last look, then values and times of the newest levels
 O_SERUM, O_BEFORE, O_DOSE, O_DURATION, O_ENDED, O_CLOCK, O_NEW, O_LEVELS = range(8)
@@ -162,7 +167,9 @@ def _sample(job, b):
                     j = geti(times, k) - np.int64(get(clock, lane)) + ticks - 1
                     level = get(course, (j * rows_y + true) * LANES + lane)
                     u1, u2, z = get(d, LANES + lane), get(d, 2 * LANES + lane), get(d, 4 * LANES + lane)
-                    draw_sample(f, a, lane, geti(times, k) * tick, level, u1, u2, z)
+                    draw_sample(
+                        f, a, lane, geti(times, k) * tick, level, u1, u2, z * c.varied(job, b, LEVEL_NOISE, lane)
+                    )
                     put(a, NEXT * LANES + lane, k + 1.0)
     for lane in range(LANES):
         take_results(a, lane, get(clock, lane) * tick)
@@ -195,7 +202,8 @@ def _new_day(job, b):
                 at = person + geti(who, lane) * 24
                 now = np.float64(geti(counts, lane))
                 made, weight = get(at, MADE), get(at, WEIGHT)
-                scr = renal_day(f, a, lane, now, made, weight, get(d, 4 * LANES + lane), get(d, 5 * LANES + lane))
+                z = get(d, 5 * LANES + lane) * c.varied(job, b, CREATININE_NOISE, lane)
+                scr = renal_day(f, a, lane, now, made, weight, get(d, 4 * LANES + lane), z)
                 put(fixed, geti(job, SCR_ROW) * LANES + lane, scr)
     if changes == 0:
         return
@@ -270,7 +278,8 @@ def _admit(job, b, lane, d):
     for r in range(e):
         put(c.block(job, ETA, e, b), r * LANES + lane, get(geti(job, LIBRARY_ETA), who * e + r))
     for r in range(m):
-        put(c.block(job, RATIO, m, b), r * LANES + lane, get(geti(job, LIBRARY_RATIO), who * m + r))
+        ratio = get(geti(job, LIBRARY_RATIO), who * m + r) * c.share_of(job, b, r, lane)
+        put(c.block(job, RATIO, m, b), r * LANES + lane, ratio)
     for r in range(geti(job, PER_DAY)):
         put(c.block(job, EXPOSURE, geti(job, PER_DAY), b), r * LANES + lane, 0.0)
     levels_admit(c.block(job, LEVELS, LEVEL_ROWS, b), lane)
@@ -278,6 +287,7 @@ def _admit(job, b, lane, d):
     if geti(job, HAS_RENAL):
         at = geti(job, PERSON) + who * 24
         u0, u1, u2, z = get(d, lane), get(d, LANES + lane), get(d, 2 * LANES + lane), get(d, 7 * LANES + lane)
+        z *= c.varied(job, b, CREATININE_NOISE, lane)
         renal_admit(geti(job, RENAL), a, lane, get(at, MADE), get(at, SCR), u0, u1, u2, z)
     else:
         for r in range(RENAL_ROWS):

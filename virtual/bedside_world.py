@@ -122,8 +122,10 @@ class BedsideWorld(World[BedsideObservation]):
             raise DoseloopError([f"bedside world: {b}" for b in bad])
         super().__init__(
             people, n=n, interval=interval, tick=tick, truth=output, sensed=output, keep=keep, threads=threads,
-            normals=0, slots=loop.SLOTS,
+            normals=0, slots=loop.SLOTS, varies=dict.fromkeys(loop.VARIES, 1.0), shares=loop.SHARES,
         )  # fmt: skip
+        if not has_renal:
+            self.varies = tuple(k for k in self.varies if k != "creatinine_noise")
         if self._march.propagator == 0:
             raise DoseloopError(f"bedside world: model '{model.id}' is not linear")
         if model.route(route).bioavailability or model.route(route).lag:
@@ -224,11 +226,6 @@ class BedsideWorld(World[BedsideObservation]):
         return {"clearance": rows[:, CLEAR], "creatinine": rows[:, SERUM], "kind": rows[:, KIND]}
 
     @property
-    def parameters(self) -> np.ndarray:
-        """(n, parameters) of the day, in the order of the model's ``individual_units``."""
-        return self._lanes("P")
-
-    @property
     def covariates(self) -> np.ndarray:
         """(n, covariates) of the day, in the order of the model; creatinine is that to which clearance leads."""
         return self._lanes("FIXED")[:, len(self.people.model.theta) :]
@@ -253,7 +250,3 @@ class BedsideWorld(World[BedsideObservation]):
         rows = course.transpose(2, 0, 3, 1).reshape(S.rows_y, -1, ticks)[:, : self.n]
         true = self._sizes["TRUE"]
         return rows[true].copy(), rows[len(self.people.model.outputs) + true, :, -1].copy()
-
-    def _lanes(self, name: str) -> np.ndarray:
-        rows = self._state[name]
-        return rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])[: self.n].copy()

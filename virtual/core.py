@@ -54,7 +54,10 @@ LINE = 8 * LANES  # bytes of a row
     DRAW,  # kernel of the sensor's random numbers (`virtual.lane_draws`)
     COUNTS,  # its counters, integers: (blocks, 1, 8)
     DRAWN,  # what it wrote: (blocks, lane_draws.ROWS, 8)
-) = range(37)
+    VARY,  # what may differ from lane to lane: (blocks, VARY_ROWS, 8)
+    VARY_ROWS,
+    VARY_OF,  # (rows_p,) integers: the row of VARY that multiplies a parameter, or -1
+) = range(40)
 OWN = 40  # a world's own slots start here
 
 # rows of what a world says after a step; the last one begins the actions' rows, delivered then pending
@@ -117,6 +120,19 @@ def draw(job, b):
 
 
 @jit
+def varied(job, b, row, lane):
+    """A row of what may differ from lane to lane (`World.vary`)."""
+    return get(block(job, VARY, geti(job, VARY_ROWS), b), row * LANES + lane)
+
+
+@jit
+def share_of(job, b, r, lane):
+    """The factor on parameter r of a lane's person."""
+    of = geti(geti(job, VARY_OF), r)
+    return varied(job, b, of, lane) if of >= 0 else 1.0
+
+
+@jit
 def admit(job, b, lane):
     """Put the person whom ``WHO`` names into a lane: parameters, starting state, clock at 0."""
     i = b * LANES + lane
@@ -125,7 +141,8 @@ def admit(job, b, lane):
     for r in range(rows):
         put(block(job, X, rows, b), r * LANES + lane, get(geti(job, LIBRARY_X), who * rows + r))
     for r in range(m):
-        put(block(job, P, m, b), r * LANES + lane, get(geti(job, LIBRARY_P), who * m + r))
+        value = get(geti(job, LIBRARY_P), who * m + r) * share_of(job, b, r, lane)
+        put(block(job, P, m, b), r * LANES + lane, value)
     for r in range(geti(job, ROWS_U)):
         put(block(job, U, geti(job, ROWS_U), b), r * LANES + lane, 0.0)
     put(geti(job, CLOCK), i, 0.0)

@@ -67,6 +67,9 @@ __all__ = ["SLOTS", "glucose_reset", "glucose_step"]
 
 # (constants of other modules that fall into the range are in it too; nobody looks them up)
 SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 27}
+# what may differ from lane to lane: of meals (`virtual.meals`), a factor on insulin's action, one on the sensor's error
+VARIES = ("carbohydrate_error", "meal_size", "silent", "sensitivity", "sensor_noise")
+V_SENSITIVITY, V_NOISE = 3, 4
 LOWEST, HIGHEST = 10.0, 600.0  # mg/dL: a run ends outside (the usual benchmark's limits)
 
 
@@ -95,6 +98,7 @@ def _sample(job, b, lane, minute, drawn):
         minute + get(geti(job, MIDNIGHT), i),
         get(c.block(job, c.Y, geti(job, c.ROWS_Y), b), geti(job, c.SENSED) * LANES + lane),
         drifted(faults, count, lane, minute),
+        c.varied(job, b, V_NOISE, lane),
         drawn,
     )
     memory = c.block(job, MEMORY, RING + DEPTH, b)
@@ -193,7 +197,8 @@ def _inputs(job, b, j):
             if now >= get(eating, NEXT * LANES + lane) or get(eating, PLANNED * LANES + lane) > 0.0:
                 weight = get(geti(job, PERSON), 2 * geti(geti(job, c.WHO), i))
                 seed, patient = geti(key, i), geti(key, width + i)
-                eaten = bite(geti(job, SCENARIO), eating, lane, places, now, weight, seed, patient)
+                own = c.block(job, c.VARY, geti(job, c.VARY_ROWS), b)
+                eaten = bite(geti(job, SCENARIO), own, eating, lane, places, now, weight, seed, patient)
                 put(carbs, lane, eaten)
                 if eaten > 0 and geti(job, MEAL_ROW) >= 0:
                     _meal(job, b, lane, now, eaten)
@@ -213,7 +218,7 @@ def _inputs(job, b, j):
                 factor, dawn = needs(
                     lives, geti(job, LIVES_NUMBERS), living, lane, now, geti(key, i), geti(key, width + i)
                 )
-                put(u, geti(job, SENSITIVITY_ROW) * LANES + lane, factor)
+                put(u, geti(job, SENSITIVITY_ROW) * LANES + lane, factor * c.varied(job, b, V_SENSITIVITY, lane))
                 put(u, geti(job, DAWN_ROW) * LANES + lane, dawn)
 
 
@@ -297,11 +302,12 @@ def glucose_reset(job, first, last):
                 continue
             seed, patient = geti(geti(job, c.KEY), i), geti(geti(job, c.KEY), width + i)
             now, person = get(geti(job, MIDNIGHT), i), geti(job, PERSON) + 16 * geti(geti(job, c.WHO), i)
-            meals_admit(geti(job, SCENARIO), given, eating, lane, places, now, get(person, 0), seed, patient)
+            own, weight = c.block(job, c.VARY, geti(job, c.VARY_ROWS), b), get(person, 0)
+            meals_admit(geti(job, SCENARIO), given, own, eating, lane, places, now, weight, seed, patient)
             insulin_admit(c.block(job, PUMPING, PUMP_ROWS, b), lane, get(person, 1))
             lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
             life_admit(lives, geti(job, LIVES_NUMBERS), living, lane, now, seed, patient)
-            put(u, factor_row * LANES + lane, 1.0)
+            put(u, factor_row * LANES + lane, c.varied(job, b, V_SENSITIVITY, lane))
             cgm_admit(geti(job, SENSOR), c.block(job, WORN, CGM_ROWS, b), lane, seed, patient)
             keep_first(c.block(job, MEMORY, RING + DEPTH, b), lane, math.nan)
             _forget(job, b, lane)

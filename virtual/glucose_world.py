@@ -10,7 +10,7 @@ import numpy as np
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
 from .faults import DEPTH, RING, Fault, fault_rows
-from .glucose_loop import SLOTS, glucose_reset, glucose_step
+from .glucose_loop import SLOTS, VARIES, glucose_reset, glucose_step
 from .life import LIFE_ROWS, Life
 from .meal import PAUSE, SIMGLUCOSE, stomach_rows
 from .meals import LIST, Meals, meal_numbers
@@ -90,6 +90,8 @@ class GlucoseWorld(LoopWorld):
             threads=threads,
             normals=2 if worn.error == "autoregressive" else 0,
             slots=SLOTS,
+            varies=dict(zip(VARIES, (scenario.error, 1.0, scenario.silent, 1.0, 1.0))),
+            shares={},
         )
         self.sensor, self.meals = worn, scenario
         n, B, width = self.n, self.blocks, self.blocks * LANES

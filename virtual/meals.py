@@ -157,6 +157,8 @@ D_WIDTH = 7
 # saying, grams said (``places`` rows each)
 PLANNED, NEXT, NEXT_WORD, DAY, START, EATEN, LAST, LIST = range(8)
 FAR = 1e12
+# rows of what may differ from lane to lane: SD of log(said / eaten), factor on grams, share of which nothing is said
+V_ERROR, V_SIZE, V_SILENT = range(3)
 
 
 def meal_numbers(m: Meals) -> np.ndarray:
@@ -179,9 +181,10 @@ def _soonest(a, lane, first, places):
 
 
 @jit
-def _plan(f, a, lane, places, day, now, weight, seed, patient):
+def _plan(f, own, a, lane, places, day, now, weight, seed, patient):
     """Draw the meals of a day (minutes of ``now`` and of the list count from the midnight before admission)."""
-    scale = weight / 70.0 if get(f, M_SCALED) > 0 else 1.0
+    scale = (weight / 70.0 if get(f, M_SCALED) > 0 else 1.0) * get(own, V_SIZE * LANES + lane)
+    error, silent = get(own, V_ERROR * LANES + lane), get(own, V_SILENT * LANES + lane)
     for k in range(np.int64(get(f, M_COUNT))):
         d = M_DAY + k * D_WIDTH
         draw = 2 * ((day + 1) * places + k)
@@ -191,9 +194,9 @@ def _plan(f, a, lane, places, day, now, weight, seed, patient):
         time = 1440.0 * day + math.floor(get(f, d + D_TIME) + get(f, d + D_SD) * normal_of(inside) + 0.5)
         grams = max(0.0, math.floor(get(f, d + D_GRAMS) + get(f, d + D_SPREAD) * normal_of(u2) + 0.5)) * scale
         eaten = u0 < get(f, d + D_CHANCE) and time >= now and grams > 0
-        said = eaten and u3 >= get(f, M_SILENT)
+        said = eaten and u3 >= silent
         word = time + get(f, M_LATE) + get(f, M_LATE_RANGE) * v1
-        heard = grams * get(f, M_BIAS) * (math.exp(get(f, M_ERROR) * normal_of(v0)) if get(f, M_ERROR) > 0 else 1.0)
+        heard = grams * get(f, M_BIAS) * (math.exp(error * normal_of(v0)) if error > 0 else 1.0)
         put(a, (LIST + k) * LANES + lane, time if eaten else FAR)
         put(a, (LIST + places + k) * LANES + lane, grams)
         put(a, (LIST + 2 * places + k) * LANES + lane, max(word, now) if said else FAR)
@@ -208,7 +211,7 @@ def _look(a, lane, places):
 
 
 @jit
-def meals_admit(f, given, a, lane, places, now, weight, seed, patient):
+def meals_admit(f, given, own, a, lane, places, now, weight, seed, patient):
     """Begin at ``now`` (min since the midnight before admission): nothing eaten, today's meals to come."""
     put(a, PLANNED * LANES + lane, 0.0)
     put(a, START * LANES + lane, 0.0)
@@ -227,12 +230,12 @@ def meals_admit(f, given, a, lane, places, now, weight, seed, patient):
     day = np.int64(math.floor((now - 240.0) / 1440.0))  # days are laid out at 4:00, when nobody eats
     put(a, DAY * LANES + lane, np.float64(day))
     if get(f, M_GIVEN) == 0:
-        _plan(f, a, lane, places, day, now, weight, seed, patient)
+        _plan(f, own, a, lane, places, day, now, weight, seed, patient)
     _look(a, lane, places)
 
 
 @jit
-def bite(f, a, lane, places, now, weight, seed, patient):
+def bite(f, own, a, lane, places, now, weight, seed, patient):
     """What is eaten in the minute that begins at ``now``: g/min."""
     planned = get(a, PLANNED * LANES + lane)
     if now >= get(a, NEXT * LANES + lane):
@@ -240,7 +243,7 @@ def bite(f, a, lane, places, now, weight, seed, patient):
             day = np.int64(get(a, DAY * LANES + lane)) + 1
             put(a, DAY * LANES + lane, np.float64(day))
             if get(f, M_GIVEN) == 0:
-                _plan(f, a, lane, places, day, now, weight, seed, patient)
+                _plan(f, own, a, lane, places, day, now, weight, seed, patient)
         for k in range(places):
             if get(a, (LIST + k) * LANES + lane) <= now:
                 planned += get(a, (LIST + places + k) * LANES + lane)

@@ -219,11 +219,12 @@ def _delayed(a, lane, ring, count, back):
 
 
 @jit
-def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift, drawn):
+def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift, wide, drawn):
     """One sample at tick ``count`` (0, 1, …): the reading (NaN: none) and the signal quality index.
 
-    ``drift`` is added before the range cuts. ``drawn`` is the address of four rows of uniforms, then three of normals,
-    of draw ``count + 1`` of the stream "sensor" (draw 0 was the admission's).
+    ``drift`` is added before the range cuts; ``wide`` is a factor on noise and on what artefacts add. ``drawn`` is the
+    address of four rows of uniforms, then three of normals, of draw ``count + 1`` of the stream "sensor" (draw 0 was
+    the admission's).
     """
     u3 = get(drawn, 3 * LANES + lane)
     z0, z1, z2 = get(drawn, 4 * LANES + lane), get(drawn, 5 * LANES + lane), get(drawn, 6 * LANES + lane)
@@ -255,7 +256,7 @@ def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift, drawn):
     total = 0.0
     for w in range(window):
         total += _delayed(a, lane, ring, count, back + w)
-    shown = total / window + fresh + bias + drift
+    shown = total / window + wide * fresh + wide * bias + drift
     if quality < get(f, N_BLANK):
         return math.nan, quality
     if u3 > 1.0 - get(f, N_MISSING):  # its other end starts and stops artefacts

@@ -329,10 +329,11 @@ def _dip(f, a, lane, seed, patient, t, day):
 
 
 @jit
-def cgm_sample(f, a, lane, seed, patient, t, day, true, drift, drawn):
+def cgm_sample(f, a, lane, seed, patient, t, day, true, drift, wide, drawn):
     """One sample at t (min since admission) of interstitial glucose ``true``: the reading, NaN where there is none.
 
-    ``day`` is minutes since the midnight before admission; ``drift`` mg/dL is added before the range cuts; ``drawn`` is
+    ``day`` is minutes since the midnight before admission; ``drift`` mg/dL is added before the range cuts;
+    ``wide`` is a factor on the error; ``drawn`` is
     the address of four rows of uniforms, then two of normals, of draw ``COUNT`` of the stream "sensor".
     """
     count = np.int64(get(a, COUNT * LANES + lane))
@@ -362,6 +363,8 @@ def cgm_sample(f, a, lane, seed, patient, t, day, true, drift, drawn):
             c += get(f, F_SHARED_SD) * get(drawn, 5 * LANES + lane)
             put(a, C1 * LANES + lane, c)
             value += c
+    if wide != 1.0:
+        value = true + drift + wide * (value - true - drift)
     if get(f, F_NIGHT) > 0:
         value -= _dip(f, a, lane, seed, patient, t, day)
     here = True

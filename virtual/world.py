@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -31,7 +30,9 @@ from ..pkpd.population import starting_states
 from ..pkpd.system import system
 from . import core as c
 from .lane_draws import ROWS, draws_kernel
+from .lanes_of import lanes_of
 from .people import People
+from .seen import Observation
 from .streams import SENSOR
 
 __all__ = ["ENDINGS", "LoopWorld", "Observation", "World", "lanes_of"]
@@ -47,52 +48,6 @@ ENDINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What the bedside knows of a batch of n at one moment. Nothing here is the truth.
-
-    Attributes:
-        time: minutes since the world's reset.
-        reading: (n,) the newest sample since the last observation: mg/dL or BIS; NaN where there is none.
-        reading_time: (n,) the time stamp on it (min since that patient's admission); NaN where there is none.
-        quality: (n,) 0 to 100: signal quality index of a BIS monitor; 100 for a CGM.
-        announced: (n,) g of carbohydrate announced at this moment (since the last observation).
-        delivered: (n, actions) what the pump confirmed over the last interval, in the actions' units: a mean rate, or
-            an amount where the action is an amount.
-        ended: (n,) True where the patient's run is over (`World.endings` says why).
-        clock: (n,) minutes since that patient's admission; ``time`` for all unless some were admitted later.
-        pressure: (n,) mean arterial pressure, mmHg; NaN where it is not measured.
-        pending: (n, actions) amounts that were commanded and that the pump is still to deliver (a bolus runs in over
-            minutes); what a pump's display says.
-    """
-
-    time: float
-    reading: np.ndarray
-    reading_time: np.ndarray
-    quality: np.ndarray
-    announced: np.ndarray
-    delivered: np.ndarray
-    ended: np.ndarray
-    clock: np.ndarray
-    pressure: np.ndarray
-    pending: np.ndarray
-
-
-def lanes_of(values: Any, n: int, what: str) -> np.ndarray:
-    """A number or (n,) numbers as (blocks · 8,), idle lanes repeating the last.
-
-    Raises:
-        DoseloopError: the shape is another, or a value is not finite.
-    """
-    row = np.asarray(values, dtype=float)
-    if row.shape not in ((), (n,)):
-        raise DoseloopError(f"{what} has shape {row.shape}; one number or ({n},) is meant")
-    if not np.isfinite(row).all():
-        raise DoseloopError(f"{what} is not finite")
-    full = np.broadcast_to(row, (n,))
-    return np.concatenate([full, np.repeat(full[-1:], -n % LANES)])
-
-
 class World(Generic[Seen]):
     """A batch of n patients of one model; `GlucoseWorld`, `AnaesthesiaWorld`, `BedsideWorld` say what surrounds them.
 
@@ -103,6 +58,7 @@ class World(Generic[Seen]):
             of it.
         actions: names with units of the columns of an action.
         truth_name: the model output that is scored.
+        varies: what may differ from lane to lane (`vary`), by name.
     """
 
     actions: tuple[str, ...] = ()
@@ -124,6 +80,8 @@ class World(Generic[Seen]):
         threads: int,
         normals: int,
         slots: Mapping[str, int],
+        varies: Mapping[str, float],
+        shares: Mapping[str, Sequence[str]],
     ) -> None:
         model, self.people = people.model, people
         self.n = len(people) if n is None else int(n)
@@ -148,7 +106,16 @@ class World(Generic[Seen]):
         self._march = march_of(model, self.tick, integrals=self.integrals)
         self._keep, self._kept, self._pool = keep, [], None  # type: tuple[bool, list[np.ndarray], Any]
         self._slots = dict(slots)
+        individual = tuple(model.individual_units)
+        own = {k: [individual.index(p) for p in v if p in individual] for k, v in shares.items()}
+        self._rows = {k: j for j, k in enumerate(varies)}
+        self.varies = tuple(k for k in varies if own.get(k, [0]))
         self._plant(names.index(truth), names.index(sensed), normals)
+        self._state["VARY"] = np.repeat(np.array(list(varies.values()), dtype=float)[:, None], LANES, axis=1)
+        self._state["VARY"] = np.tile(self._state["VARY"], (self.blocks, 1, 1))
+        self._sizes["VARY_ROWS"] = len(varies)
+        for name, rows in own.items():
+            self._fixed["VARY_OF"][rows] = self._rows[name]
         self.time, self._ready = 0.0, False
 
     def _plant(self, true: int, sensed: int, normals: int) -> None:
@@ -166,6 +133,7 @@ class World(Generic[Seen]):
             "TRUTH": np.full((self.ticks, width), np.nan),
             "COUNTS": np.zeros((B, 1, LANES), dtype=np.int64),
             "DRAWN": np.zeros((B, ROWS, LANES)),
+            "VARY_OF": np.full(S.rows_p, -1, dtype=np.int64),
         }
         # all that changes: a snapshot copies these and nothing else
         self._state: dict[str, np.ndarray] = {
@@ -294,6 +262,25 @@ class World(Generic[Seen]):
         self._run(self._reset)
         self._ready = True
 
+    def vary(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
+        """Set what differs from lane to lane, for lanes that are admitted next.
+
+        Args:
+            name: one of ``varies``. rows: (m,) lanes. values: (m,).
+
+        Raises:
+            DoseloopError: no such name, or a value that is negative or not finite.
+        """
+        if name not in self.varies:
+            raise DoseloopError(f"vary: nothing is called '{name}'; there are {', '.join(self.varies)}")
+        if not (np.isfinite(values).all() and (np.asarray(values) >= 0).all()):
+            raise DoseloopError(f"vary: {name} is a finite number of 0 or more")
+        self._state["VARY"][rows // LANES, self._rows[name], rows % LANES] = values
+
+    def varied(self, name: str) -> np.ndarray:
+        """(n,) what differs from lane to lane, by name."""
+        return self._lanes("VARY")[:, self._rows[name]]
+
     @property
     def who(self) -> np.ndarray:
         """(n,) which of ``people`` stands in each lane."""
@@ -347,6 +334,15 @@ class World(Generic[Seen]):
         if not self._keep:
             raise DoseloopError("trace: make the world with keep=True")
         return np.concatenate(self._kept, axis=1) if self._kept else np.empty((self.n, 0))
+
+    def _lanes(self, name: str) -> np.ndarray:
+        rows = self._state[name]
+        return rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])[: self.n].copy()
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """(n, parameters) now, in the order of the model's ``individual_units``."""
+        return self._lanes("P")
 
     @property
     def state(self) -> np.ndarray:

@@ -60,9 +60,12 @@ knows of a patient, the readings and what the pump confirmed. The guard passes o
 EVALUATE = """examples:
   doseloop evaluate vancomycin --patients 300                       usual protocol, nomogram, MPC; three arms
   doseloop evaluate glucose --policies usual,mpc,oracle --arms nominal,unannounced --patients 100
+  doseloop evaluate glucose --policies usual,mpc,ppo,ppo+guard --patients 1000 --backend loky --workers 2
   doseloop evaluate propofol --policies usual,pid,mpc --patients 1000 --backend loky --workers 2 --resume
 
-policies: random, zero, usual (the usual protocol), nomogram (vancomycin), pid (propofol), mpc, oracle.
+policies: random, zero, usual (the usual protocol), nomogram (vancomycin), pid (propofol), mpc, oracle; ppo, sac, …
+(a shipped network: of its seeds the best in validation), ppo-3 (that seed), ppo-* (every seed), runs/x.npz (a file);
+any of them with +guard: behind the predictive safety filter.
 arms: nominal; shifted (people, sensors, counting); other (another published model as the patient); unannounced
 (glucose: no meal is announced); unguarded (without the environment's own guard); all: the first three.
 

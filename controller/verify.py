@@ -20,9 +20,10 @@ from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..pkpd.march import march_of, prepare
 from .plan import Plan
+from .problem import Problem
 from .snapshot import Snapshot, check
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "courses", "verify"]
 
 W = LANES
 
@@ -96,7 +97,15 @@ def verify(plan: Plan, snapshot: Snapshot, *, step: float | None = None, threads
         step: longest RK4 step; default the model's own. (Linear models advance exactly.)
         threads: slices simulated at once.
     """
-    problem = plan.problem
+    return _counted(plan, snapshot, courses(plan.problem, snapshot, plan.moves, step=step, threads=threads))
+
+
+def courses(
+    problem: Problem, snapshot: Snapshot, given: np.ndarray, *, step: float | None = None, threads: int = 1
+) -> np.ndarray:
+    """What becomes of n patients under moves (n, stages, moves): (n, draws, stages, watched) at the stages' ends,
+    offsets included. Arguments as of `verify`.
+    """
     check(problem, snapshot)
     model, n, D, N = problem.model, len(snapshot), problem.draws, problem.stages
     how = march_of(model, problem.interval, step)
@@ -117,7 +126,7 @@ def verify(plan: Plan, snapshot: Snapshot, *, step: float | None = None, threads
         flat(snapshot.states),
         flat(snapshot.parameters),
         held,
-        np.ascontiguousarray(plan.moves),
+        np.ascontiguousarray(given),
         problem.columns.astype(np.int64),
         np.atleast_1d(np.asarray(snapshot.time, dtype=float)),
         problem.interval,
@@ -136,7 +145,7 @@ def verify(plan: Plan, snapshot: Snapshot, *, step: float | None = None, threads
     y = Y[:, :, watched].reshape(n, D, N, len(watched))
     if snapshot.offset is not None:
         y = y + np.asarray(snapshot.offset)[:, :, None]
-    return _counted(plan, snapshot, y)
+    return y
 
 
 def _counted(plan: Plan, snapshot: Snapshot, y: np.ndarray) -> Verification:

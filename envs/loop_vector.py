@@ -59,6 +59,11 @@ class LoopVectorEnv(DosingVectorEnv):
         self.believed, self.randomised = believed, randomised
         if not isinstance(guard, bool):
             raise DoseloopError(f"{self.name}: guard is True or False, not {guard!r}")
+        if len(world.actions) != len(therapy.actuators):  # the compiled step writes one row for each actuator
+            raise DoseloopError(
+                f"{self.name}: model '{world.people.model.id}' takes {', '.join(world.actions)}; this "
+                f"environment gives {', '.join(f'{x.name} {x.unit}' for x in therapy.actuators)}"
+            )
         self.therapy, self.world, self.guard = therapy, world, guard
         self.metadata["guard"] = guard
         self.gate = Gate(therapy, world.interval)

@@ -105,6 +105,11 @@ class AnaesthesiaMPC(FollowingPolicy):
 
     def act(self, seen: Observation) -> np.ndarray:
         """(n, 1) mg/min."""
+        snapshot, high = self.perceive(seen), self.tuning.rate * self.weight
+        return self.decide(snapshot, self.usual.act(seen)[:, 0], np.zeros(self.n), high)[:, None]
+
+    def perceive(self, seen: Observation) -> Snapshot:
+        """Take in what is seen: the patients now, by the draws of what is believed."""
         t = self.tuning
         belief = self.observe(seen, {"propofol": seen.delivered[:, 0]})
         if t.draws > 1:
@@ -118,7 +123,7 @@ class AnaesthesiaMPC(FollowingPolicy):
         margin = t.margin * max(1.0 - seen.time / t.arrival, 0.0)
         # the plan holds the stimulation as it is; by the time drug acts on it, part of it has passed
         passed = belief.mean[:, self.row["offset"]][:, None] * self.passes
-        snapshot = Snapshot(
+        return Snapshot(
             states=states,
             parameters=parameters,
             last=np.nan_to_num(seen.delivered[:, :1]),
@@ -128,6 +133,3 @@ class AnaesthesiaMPC(FollowingPolicy):
             reference=usual,
             target=(t.target - margin + passed)[:, :, None],
         )
-        high = t.rate * self.weight
-        rate = self.decide(snapshot, self.usual.act(seen)[:, 0], np.zeros(self.n), high)
-        return rate[:, None]

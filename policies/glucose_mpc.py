@@ -137,14 +137,7 @@ class GlucoseMPC(FollowingPolicy):
 
     def act(self, seen: Observation) -> np.ndarray:
         """(n, 2): basal rate U/h, bolus U."""
-        given = seen.delivered[:, 0] / 60.0 + seen.delivered[:, 1] / self.interval
-        if self.tracker.begun:
-            self.allowance.pass_by(self.interval, given)
-        self.observe(seen, {"sc": given})
-        announced = np.nan_to_num(seen.announced)
-        self.tracker.announce(announced)
-        self.allowance.announce(announced)
-        snapshot = self._snapshot(announced > 0)
+        snapshot, announced = self.perceive(seen), np.nan_to_num(seen.announced)
         assert snapshot.high is not None
         bolus = announced / self.known["carb_ratio"]
         rate = self.decide(snapshot, self.basal + bolus / self.stage, self.basal, snapshot.high[:, 0, 0])
@@ -155,6 +148,17 @@ class GlucoseMPC(FollowingPolicy):
         # what the pump is still to deliver of the last bolus is not asked for again
         bolus = np.maximum(bolus - seen.pending[:, 1], 0.0)
         return np.stack([steady * 60.0, bolus], axis=1)
+
+    def perceive(self, seen: Observation) -> Snapshot:
+        """Take in what is seen: the patients now, by the draws of what is believed."""
+        given = seen.delivered[:, 0] / 60.0 + seen.delivered[:, 1] / self.interval
+        if self.tracker.begun:
+            self.allowance.pass_by(self.interval, given)
+        self.observe(seen, {"sc": given})
+        announced = np.nan_to_num(seen.announced)
+        self.tracker.announce(announced)
+        self.allowance.announce(announced)
+        return self._snapshot(announced > 0)
 
     def _snapshot(self, fresh: np.ndarray) -> Snapshot:
         t, b, stages = self.tuning, self.belief, self.problem.stages

@@ -88,6 +88,16 @@ class WardMPC(WardPolicy):
 
     def act(self, seen: BedsideObservation) -> np.ndarray:  # type: ignore[override]
         """The first doses of the best plans, mg."""
+        p, state, past, now = self.perceive(seen)
+        return self._plan(p, state, past, now)[:, None]
+
+    def perceive(self, seen: BedsideObservation) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], float]:
+        """Take in what is seen.
+
+        Returns:
+            parameters and states of every draw (n · draws, …), the AUC (n, draws) of the last day's intervals, newest
+            first, and h since admission.
+        """
         now = float(seen.clock[0])
         if (seen.clock != now).any():
             raise ValueError("these patients were not admitted together")
@@ -105,7 +115,7 @@ class WardMPC(WardPolicy):
             p = told["parameters"]
             state = np.concatenate([told["state"][:, : self.how.system.n_model], np.zeros((self.n, 1))], axis=1)
             past = [told["exposure"][:, [k]] for k in range(min(len(self.given), told["exposure"].shape[1]))]
-        return self._plan(p, state, past, now)[:, None]
+        return p, state, past, now
 
     # what is believed
     # ----------------
@@ -173,7 +183,7 @@ class WardMPC(WardPolicy):
     # what is planned
     # ---------------
 
-    def _response(self, p: np.ndarray, state: np.ndarray, dose: np.ndarray, length: np.ndarray) -> tuple[Any, Any]:
+    def response(self, p: np.ndarray, state: np.ndarray, dose: np.ndarray, length: np.ndarray) -> tuple[Any, Any]:
         """AUC (n, draws, horizon) and levels (n, draws, horizon, 4) under doses (n, horizon)."""
         S, x = self.how.system, state.copy()
         areas, levels = [], []
@@ -204,8 +214,8 @@ class WardMPC(WardPolicy):
         now_[:, 0], then[:, 0] = unit, 0.0
         empty = np.zeros_like(state)
         levels = int(self.therapy.goal.quantity != "auc24")
-        base = self._response(p, state, none, length)[levels]
-        once, again = (self._response(p, empty, d, length)[levels] for d in (now_, then))
+        base = self.response(p, state, none, length)[levels]
+        once, again = (self.response(p, empty, d, length)[levels] for d in (now_, then))
         best = np.zeros(n)
         for a in range(0, n, CHUNK):
             at = slice(a, min(n, a + CHUNK))

@@ -28,6 +28,7 @@ ONE = [
     "propofol_adult_marsh1991",
     "remifentanil_adult_minto1997",
     "remifentanil_eleveld2017",
+    "propofol_adult_bouillon2004",
 ]
 TWO = ["propofol_remifentanil_bouillon2004", "propofol_remifentanil_greco2024"]
 SU = "propofol_remifentanil_su2023"

@@ -74,7 +74,7 @@ ARMS: Mapping[str, Sequence[Arm]] = {
             surgery=Surgery(scale=1.6, random=True),
             sensor=Monitor(noise=6.5),
         ),
-        _arm("other", "the patient is Bouillon 2004, without opioid", model="propofol_remifentanil_bouillon2004"),
+        _arm("other", "the patient is Bouillon 2004 on Schnider 1998", model="propofol_adult_bouillon2004"),
         UNGUARDED,
     ),
     "doseloop/Vancomycin-v0": (

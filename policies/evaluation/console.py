@@ -124,5 +124,5 @@ def _training(who: Contestant) -> dict[str, Any]:
     if not who.meta:
         return {}
     told = {k: who.meta[k] for k in ("algorithm", "seed", "git") if k in who.meta}
-    hours = who.meta.get("cpu_hours")
-    return {"network": told} | ({} if hours is None else {"training_hours": float(hours)})
+    spent = [float(point["cpu_seconds"]) for point in who.meta.get("curve", []) if "cpu_seconds" in point]
+    return {"network": told} | ({"training_hours": max(spent) / 3600.0} if spent else {})

@@ -7,6 +7,10 @@
 | nomogram, pid | vancomycin by weight and creatinine; propofol by a tuned PID |
 | mpc | model-predictive control with its estimator |
 | oracle | the same, told the true patient (not the future): a yardstick, never advice |
+| ppo, sac, … | a shipped network of that algorithm: of its seeds the best on the validation split |
+| ppo-3, ppo-* | that seed; every seed |
+| runs/x.npz | a network's file |
+| …+guard | any of them behind the predictive safety filter (`policies.shield`) |
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...pkpd.errors import DoseloopError
+from .. import network
 from ..anaesthesia_mpc import AnaesthesiaMPC
 from ..basal_bolus import BasalBolus
 from ..episodes import with_doses
@@ -25,6 +30,7 @@ from ..glucose_mpc import GlucoseMPC
 from ..oracle import AnaesthesiaOracle, GlucoseOracle
 from ..pid import PID
 from ..policy import Policy
+from ..shield import GUARD, Shield
 from ..target_controlled import TargetControlled, Titration
 from ..ward import Nomogram, UsualProtocol
 from ..ward_mpc import WardMPC
@@ -41,6 +47,10 @@ LABELS = {
     "mpc": "MPC with estimator",
     "oracle": "oracle: MPC told the true patient",
 }
+
+# Of the keywords a network was trained with, those that say what it reads and gives. What its patients and their world
+# were stays behind: an evaluation brings its own.
+INTERFACE = ("action", "grid", "stack", "observation", "belief", "history")
 
 Make = Callable[[Any, Arm], Policy]  # from the unwrapped environment, and how it was made
 
@@ -146,14 +156,27 @@ def contestants(env: str, asked: Sequence[str]) -> list[Contestant]:
     bad: list[str] = []
     for name in asked:
         try:
-            found |= {c.name: c for c in _of(env, name)}
+            some = _of(env, name.removesuffix(GUARD))
         except DoseloopError as e:
             bad += map(str, e.problems)
+            continue
+        found |= {c.name: c for c in (map(_guarded, some) if name.endswith(GUARD) else some)}
     if not asked:
         bad.append("no policy is named")
     if bad:
         raise DoseloopError(bad)
     return list(found.values())
+
+
+def _guarded(c: Contestant) -> Contestant:
+    return Contestant(
+        c.name + GUARD,
+        f"{c.label}, guarded",
+        c.keywords,
+        lambda env, arm: Shield.of(env, c.make(env, arm), announced=arm.announced),
+        c.meta,
+        c.reads,
+    )
 
 
 def _of(env: str, name: str) -> list[Contestant]:
@@ -162,4 +185,30 @@ def _of(env: str, name: str) -> list[Contestant]:
     if name in _POLICIES[env]:
         make = _POLICIES[env][name]
         return [Contestant(name, LABELS[name], _DOSES[env], lambda e, arm: with_doses(make(e, arm)))]
-    raise DoseloopError(f"policy '{name}': there are {', '.join(names(env))}")
+    if name.endswith(".npz"):
+        return [_network(env, name, network.load(name))]
+    short = env.split("/")[-1].split("-")[0].lower()
+    shipped = {n.removeprefix(short + "-"): n for n in network.shipped() if n.startswith(short + "-")}
+    if name in shipped:
+        return [_network(env, name, network.load(shipped[name]))]
+    every = name.endswith("-*")
+    seeds = [k for k in shipped if k.rpartition("-")[0] == name.removesuffix("-*")]
+    if not seeds:
+        there = ", ".join([*names(env), *shipped])
+        raise DoseloopError(f"policy '{name}': there are {there}, a network's file (.npz), and each with {GUARD}")
+    made = [_network(env, k, network.load(shipped[k])) for k in sorted(seeds, key=lambda k: (len(k), k))]
+    return made if every else [max(made, key=_score)]
+
+
+def _network(env: str, name: str, net: network.Network) -> Contestant:
+    told = net.meta["env"]
+    if told["id"] != env:
+        raise DoseloopError(f"policy '{name}' is a network for {told['id']}, not for {env}")
+    keywords = {k: v for k, v in told["kwargs"].items() if k in INTERFACE}
+    return Contestant(name, f"network {net.name}", keywords, lambda *_: net, net.meta, net.inputs)
+
+
+def _score(c: Contestant) -> float:
+    """A network's score on the validation split, as its file says."""
+    told = c.meta.get("score", {})
+    return float(told.get("score", -np.inf))

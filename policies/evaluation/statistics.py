@@ -93,8 +93,8 @@ def bootstrap(
         many = min(max(1, CHUNK // len(v)), draws - first)
         picked = np.concatenate([r[rng.integers(0, len(r), (many, len(r)))] for r in rows], axis=1)
         found.append(statistic(v[picked]))
-    with np.errstate(invalid="ignore"):  # between two infinite resamples
-        low, high = np.quantile(np.concatenate(found), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    # a value that was drawn, not one between two, of which one may be infinite
+    low, high = np.quantile(np.concatenate(found), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], method="inverted_cdf")
     return Estimate(float(statistic(v)), float(low), float(high))
 
 

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 
 from .. import therapies
+from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
+from ..pkpd.lanes import LANES
 from ..therapies.bedside_gate import BedsideGate, infusion_of
 from ..virtual.bedside_world import BedsideObservation, BedsideWorld
 from ..virtual.levels import Levels
 from ..virtual.people import People
 from ..virtual.renal import Renal
-from .bedside_code import BELIEF, KIDNEYS, WARD, ward_features
+from . import bedside_code as code
+from . import loop_core as e
+from .bedside_code import BELIEF, KIDNEYS, WARD
 from .episode import episode_draws
 from .randomise import Randomised
 from .spaces import Feature, Lever
@@ -60,6 +64,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
     levers_of: Mapping[str, Lever]  # by the keyword ``action``: units mg, mg/kg, or multiples of ``usual``
     action_kinds: tuple[str, ...] = ()
     usual = 0.0  # mg/kg
+    scored = "auc"  # what the truth costs by: "auc" of 24 h, or "level"
 
     def __init__(
         self,
@@ -101,7 +106,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         self.randomised = Randomised(self.name, randomise, self.world)
         self.interval, self.share = interval, interval / 24.0
         self.therapy, self.guard, self.belief = therapy, guard, belief
-        self.gate = BedsideGate(therapy, num_envs, interval, threads)
+        self.gate = BedsideGate(therapy, num_envs, interval)
         self.kidneys = "scr" in people.model.names("covariates")
         self._step = float(therapy.limits.actions[0].increment.value)
         lever = self.levers_of[action]
@@ -111,53 +116,83 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         self._filled = WARD + KIDNEYS * self.kidneys + BELIEF * belief
         super().__init__(num_envs, features=features, levers=(lever,), steps=round(days * 24 / interval), **base)
         self.metadata["guard"] = guard
-        self._form = np.zeros((num_envs, len(features)))
-        self._all = np.ones(num_envs, dtype=bool)
+        self._build()
 
-    @abc.abstractmethod
-    def _parts(self, asked: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """(rewards + costs, n) of the last interval, a new array."""
+    def _build(self) -> None:
+        """The job of the compiled step: `bedside_code`, in the layout of `loop_core`."""
+        n, width, wide = self.num_envs, self.world.blocks * LANES, self.scale.box.shape[0]
+        self._form, self._shown = np.zeros((width, wide)), np.zeros((width, wide), dtype=np.float32)
+        self._arrays = {
+            "ASKED": np.zeros((width, 1)),
+            "PARTS": self._table,
+            "ALLOWED": np.zeros((width, 1)),
+            "MASKS": np.zeros((width, 1), dtype=np.int64),
+            "SCALE": np.ascontiguousarray(self.scale.affine()),
+            "FORM": self._form,
+            "ELAPSED": self.elapsed,
+            "OWN_NUMBERS": np.array([self._per_kg, self.share, self._step, self.gate.volume]),
+        }
+        values = {
+            "WORLD": self.world.address,
+            "GATE": self.gate.address,
+            "PEOPLE": n,
+            "WIDTH": width,
+            "LEVERS": 1,
+            "GUARDED": int(self.guard),
+            "SHOWN": int(self._shown.ctypes.data),
+            "WIDE": wide,
+            "FEATURES": wide,
+            "ENDED": self._table.ctypes.data + 8 * width * (self._many + 4),
+            "AUC": int(self.scored == "auc"),
+            "WITH_KIDNEYS": int(self.kidneys),
+            "WITH_BELIEF": int(self.belief),
+            "PART_ROWS": len(self._table),
+        }
+        self._job = np.zeros(code.SLOTS, dtype=np.int64)
+        for name, value in (values | dict(zip(self._arrays, addresses(list(self._arrays.values()))))).items():
+            self._job[getattr(code, name, None) or getattr(e, name)] = value
+        self._address = int(self._job.ctypes.data)
+        self._asked = self._arrays["ASKED"][:n]
+
+    @property
+    def seen(self) -> BedsideObservation:
+        """What the ward knows now; each patient's own time is ``clock``."""
+        return self.world.observe()
+
+    @property
+    def known(self) -> Mapping[str, np.ndarray]:  # type: ignore[override]
+        """What the usual protocol knows of who is in the lanes, (n,) by name."""
+        who = self.world.who
+        return {k: v[who] for k, v in self.world.people.known.items()}
 
     def _admit(self, lanes: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
-        u, rows = episode_draws(seeds[lanes], episodes[lanes], 1), np.flatnonzero(lanes)
+        rows = np.flatnonzero(lanes)
+        u = episode_draws(seeds[rows], episodes[rows], 1)
         self.randomised.draw(rows, seeds[rows], episodes[rows])
-        who = self.world.who if self._begun else np.zeros(self.num_envs, dtype=np.int64)
-        who[lanes] = (u[:, 0] * len(self.world.people)).astype(np.int64)
-        self.seen: BedsideObservation = self.world.reset(
-            seeds, only=lanes if self._begun else None, who=who, place=episodes
-        )
-        self.known = {k: v[who] for k, v in self.world.people.known.items()}
-        self.gate.reset(self.known, lanes)
-        self.gate.see(self.seen, lanes)
+        who = (u[:, 0] * len(self.world.people)).astype(np.int64)
+        self.world.admit(rows, seeds[rows], who, episodes[rows])
+        known = self.known
+        self.gate.reset(known, lanes)
         for j, f in enumerate(self.persons):
-            self._form[:, self._filled + j] = self.known[f.name]
-        self._masks = np.zeros(self.num_envs, dtype=np.int64)
+            self._form[rows, self._filled + j] = known[f.name][rows]
+        self._arrays["MASKS"][rows], self._arrays["ALLOWED"][rows] = 0, 0.0
+        code.ward_admit(self._address, 0, self.world.blocks)
 
-    def doses(self, asked: np.ndarray) -> np.ndarray:
-        """(n,) mg of the levers' values (n, 1)."""
-        return asked[:, 0] * (self._per_kg * self.known["weight"]) if self._per_kg else asked[:, 0]
+    def _advance(self, asked: np.ndarray) -> None:  # already where the loop reads it
+        self.world.run(code.ward_env_step, self._address)
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wish = self.doses(asked)
-        allowed, masks = self.gate.judge(wish)
-        if self.guard:
-            self._masks = masks.copy()
-        else:
-            allowed = wish
-        self.seen = self.world.step(allowed[:, None])
-        self.gate.see(self.seen, self._all)
-        return self._parts(wish, allowed), self.seen.ended
+        raise NotImplementedError("the compiled step writes its rows itself")
+
+    def _observe(self) -> np.ndarray:
+        return self._shown[: self.num_envs].copy()
 
     def _features(self) -> np.ndarray:
-        out, seen = self._form.copy(), self.seen
-        ward_features(
-            out, self.gate.memory, self.gate.weight, seen.clock, seen.levels.T, seen.level_times.T, seen.creatinine,
-            seen.creatinine_before, self.kidneys, self.belief, self.gate.volume, round(24.0 / self.interval),
-        )  # fmt: skip
-        return out
+        return self._form[: self.num_envs].copy()
 
     def _notes(self) -> dict[str, np.ndarray]:
-        return {"allowed": self.seen.delivered.copy(), "guard": self._masks[:, None].copy()}
+        n = self.num_envs
+        return {"allowed": self._arrays["ALLOWED"][:n].copy(), "guard": self._arrays["MASKS"][:n].copy()}
 
     def privileged(self) -> Mapping[str, np.ndarray]:
         """The plant's true outputs, state, parameters of the day, kidneys, AUC of the last intervals, and who it is."""

@@ -50,6 +50,7 @@ GROUP = 8  # blocks that go through a step together: the code of each part stays
     TERMS,  # kernel's results: (blocks, 8, 8)
     ROW,  # of the gate's monitor that an observation shows, where the environment asks
 ) = range(29)
+SLOTS = 29  # an environment's own slots start here
 
 
 @jit

@@ -11,7 +11,6 @@ from ..virtual.bedside_cohort import phenobarbital_cohort
 from ..virtual.levels import Levels
 from ..virtual.people import People
 from .bedside import WardVectorEnv
-from .bedside_code import level_parts
 from .single import DosingEnv
 from .spaces import Feature, Lever
 
@@ -60,6 +59,7 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         "usual": Lever("dose", "× 2.25 mg/kg", 0, 8, "the same, in multiples of the label's maintenance dose"),
     }
     usual = 2.25
+    scored = "level"
 
     def __init__(
         self,
@@ -85,12 +85,6 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
             maturation=maturation, guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
-
-    def _parts(self, asked: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        parts = np.empty((5, self.num_envs))
-        _, course, true = self.world.raw
-        level_parts(parts, course, true, self.share, self.num_envs, asked, allowed, self._step)
-        return parts
 
     def _outlook(self, lanes: np.ndarray) -> np.ndarray:
         which = np.zeros(self.num_envs, dtype=bool)

@@ -12,7 +12,6 @@ from ..virtual.levels import Levels
 from ..virtual.people import People
 from ..virtual.renal import Renal
 from .bedside import WardVectorEnv
-from .bedside_code import auc_parts
 from .single import DosingEnv
 from .spaces import Feature, Lever
 
@@ -90,12 +89,6 @@ class VancomycinVectorEnv(WardVectorEnv):
             guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
-
-    def _parts(self, asked: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        parts = np.empty((5, self.num_envs))
-        exposure, course, true = self.world.raw
-        auc_parts(parts, exposure, course, true, self.elapsed, self.share, self.num_envs, asked, allowed, self._step)
-        return parts
 
     def _outlook(self, lanes: np.ndarray) -> np.ndarray:
         which = np.zeros(self.num_envs, dtype=bool)

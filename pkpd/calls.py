@@ -12,10 +12,22 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, njit, types
 from numba.extending import intrinsic
 
-__all__ = ["addresses", "call_kernel", "get", "get_single", "geti", "put", "put_single", "puti"]
+__all__ = [
+    "addresses",
+    "call_kernel",
+    "flags_at",
+    "floats_at",
+    "get",
+    "get_single",
+    "geti",
+    "put",
+    "put_single",
+    "puti",
+    "wholes_at",
+]
 
 
 def addresses(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -95,3 +107,26 @@ def put_single(typingctx: Any, base: Any, index: Any, value: Any) -> Any:
 
 get, put = _reader(ir.DoubleType(), types.float64), _writer(ir.DoubleType(), types.float64)
 geti, puti = _reader(ir.IntType(64), types.int64), _writer(ir.IntType(64), types.int64)
+
+
+def _arrays(kind: Any, what: str) -> Any:
+    pointer = types.CPointer(kind)
+
+    def cast(typingctx: Any, base: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+        return pointer(types.int64), codegen
+
+    at = intrinsic(cast)
+
+    def array(base: Any, shape: Any) -> Any:
+        return carray(at(base), shape)
+
+    array.__doc__ = f"The {what} at an address as a C-contiguous array of a shape, for functions that take arrays."
+    return njit(nogil=True, error_model="numpy")(array)
+
+
+floats_at = _arrays(types.float64, "float64")
+wholes_at = _arrays(types.int64, "int64")
+flags_at = _arrays(types.boolean, "booleans")

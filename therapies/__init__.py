@@ -19,6 +19,7 @@ __all__ = ["Action", "Goal", "Harm", "LoopTherapy", "Therapy", "ids", "load", "l
 LOOP = "loop_"
 HELPERS = (
     "bedside_gate",
+    "bedside_judge",
     "bedside_rules",
     "closed_loop",
     "gate",

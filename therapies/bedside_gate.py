@@ -22,10 +22,11 @@ import numpy as np
 from ..pkpd.errors import DoseloopError
 from ..safety import Code, Kind
 from ..safety.batch import tables_of
-from ..safety.kernel import Numbers, judge
+from ..safety.kernel import Numbers
 from ..virtual.bedside_cohort import clearance
 from ..virtual.bedside_world import BedsideObservation, Infusion
-from .bedside_rules import AUC24, PEAK, TROUGH, Kinetics, Memory, gate_predict, gate_take
+from .bedside_judge import SLOTS, bedside_judge, bedside_see
+from .bedside_rules import AUC24, PEAK, TROUGH, Kinetics, Memory
 from .therapy import Therapy
 
 __all__ = ["KINETICS", "BedsideGate", "infusion_of"]
@@ -107,13 +108,32 @@ class BedsideGate:
             unmeasured_max=off, unpredicted_max=off, total=np.full((n, len(limits.rolling)), np.inf), high=no,
         )  # fmt: skip
         self.allowed, self.masks = np.zeros(n), np.zeros(n, dtype=np.int64)
+        self._seal()
         parts = min(threads, max(1, n // 64))
         edges = np.linspace(0, n, parts + 1).astype(int).tolist()
-        self._parts = [
-            (a, b, Numbers(*(v[a:b] for v in self._numbers)), self.allowed[a:b], self.masks[a:b])
-            for a, b in itertools.pairwise(edges)
-        ]
+        self._parts = list(itertools.pairwise(edges))
         self._pool = ThreadPoolExecutor(parts, thread_name_prefix="doseloop-gate") if parts > 1 else None
+
+    def _seal(self) -> None:
+        """Write the job table: what the compiled steps read, by address; the arrays never move afterwards."""
+        t, x = self._tables, self._numbers
+        sizes = (self.n, self._memory.amount.shape[1], x.measurement.shape[1], x.probability.shape[1], x.total.shape[1])
+        self._held = [
+            np.array(self._q, dtype=float),
+            np.array(t.table, dtype=float),
+            self._kinds,
+            self._above,
+            self.weight,
+            self._made,
+            self.allowed,
+            self.masks,
+            np.ones(self.n, dtype=np.int64),
+        ]
+        arrays = [*self._held, *self._memory, *x, *t.bounds, *t.rows]
+        numbers = [*sizes, t.request_faults, int(t.weight_unit_is_wrong), *(a.ctypes.data for a in arrays)]
+        self._job = np.array(numbers, dtype=np.int64)
+        assert len(self._job) == SLOTS and all(a.flags.c_contiguous for a in arrays)
+        self.address = int(self._job.ctypes.data)
 
     def reset(self, known: Mapping[str, np.ndarray], lanes: np.ndarray) -> None:
         """New patients, of whom nothing was given yet, in the lanes of a mask (n,); ``known`` of everybody."""
@@ -128,30 +148,19 @@ class BedsideGate:
 
     def see(self, seen: BedsideObservation, lanes: np.ndarray) -> None:
         """Take in what is seen after an interval, or at admission, of the patients in a mask (n,): once each time."""
-        x, m = self._numbers, self._memory
-        x.now[:] = seen.clock
-        x.measurement[:, 0], x.measurement_time[:, 0] = seen.levels[:, 0], seen.level_times[:, 0]
-        np.isfinite(x.measurement, out=x.measured)
+        given, values, times = (np.ascontiguousarray(a) for a in (seen.delivered, seen.levels.T, seen.level_times.T))
         self._share(
-            lambda first, last, *_: gate_take(
-                self._q, m, self.weight, self._made, seen.creatinine, seen.delivered, seen.duration, seen.clock,
-                seen.levels.T, seen.level_times.T, lanes, first, last,
+            lambda first, last: bedside_see(
+                self.address, seen.creatinine, given, seen.duration, seen.clock, values, times,
+                lanes, first, last,
             )
         )  # fmt: skip
 
     def judge(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Allowed doses (n,) of the asked ones (n,), mg, and masks of the guard's reasons (n,); arrays of the gate's
         own, to be copied if they are to be kept."""
-        x, m = self._numbers, self._memory
-        x.amount[:] = asked
-
-        def part(first: int, last: int, own: Numbers, allowed: np.ndarray, masks: np.ndarray) -> None:
-            gate_predict(
-                self._q, m, self.weight, x.amount, self._kinds, self._above, x.duration, x.probability, first, last
-            )
-            judge(own, *self._tables, allowed, masks)
-
-        self._share(part)
+        self._numbers.amount[:] = asked
+        self._share(lambda first, last: bedside_judge(self.address, first, last))
         return self.allowed, self.masks
 
     def _share(self, part: Callable[..., None]) -> None:

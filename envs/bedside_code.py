@@ -20,7 +20,9 @@ LONG = 999.0  # h: never
 
 
 @jit
-def ward_features(out, m, weight, clock, values, times, serum, before, kidneys, belief, volume, per_day, first, last):
+def ward_features(
+    out, m, weight, clock, values, times, serum, before, kidneys, belief, volume, per_day, first, last
+):  # fmt: skip
     """Fill the first columns of ``out`` (n, features) from the record, rows first … last − 1: see
     `envs.bedside.FEATURES`.
 
@@ -71,7 +73,8 @@ def auc_parts(parts, exposure, course, true, elapsed, share, asked, allowed, ste
     """Rewards below and above the band, and costs: AUC24 over 600, trough over 20, guard.
 
     Args:
-        parts: (rows, lanes) whose first 5 are filled for first … last − 1. exposure: (blocks, intervals of a day, 8) AUC. course: (blocks, ticks, rows, 8).
+        parts: (rows, lanes) whose first 5 are filled for first … last − 1.
+        exposure: (blocks, intervals of a day, 8) AUC. course: (blocks, ticks, rows, 8).
         true: the row of the level. elapsed: (n,) intervals before this one. share: of a day that an interval is.
         asked, allowed: (n,) mg. step: mg that rounding may take.
     """
@@ -93,17 +96,22 @@ def auc_parts(parts, exposure, course, true, elapsed, share, asked, allowed, ste
 def level_parts(parts, course, true, share, asked, allowed, step, first, last):
     """Rewards below and above the band, and costs: share of the interval over 40, over 50 mg/L, guard; as above."""
     ticks = course.shape[1]
-    for i in range(first, last):
-        b, lane, under, over, high, toxic = i // LANES, i % LANES, 0.0, 0.0, 0.0, 0.0
+    for i in range(first, last, LANES):  # ``first`` begins a block
+        lanes = min(LANES, last - i)
+        for r in range(4):
+            for lane in range(lanes):
+                parts[r, i + lane] = 0.0
         for j in range(ticks):
-            level = course[b, j, true, lane]
-            under += max(0.0, (15.0 - level) / 15.0)
-            over += min(2.0, max(0.0, (level - 40.0) / 20.0))
-            high += 1.0 if level > 40.0 else 0.0
-            toxic += 1.0 if level > 50.0 else 0.0
-        parts[0, i], parts[1, i] = -share * under / ticks, -share * over / ticks
-        parts[2, i], parts[3, i] = high / ticks, toxic / ticks
-        parts[4, i] = 1.0 if asked[i] - allowed[i] > step else 0.0
+            for lane in range(lanes):  # innermost, so that eight are worked at once
+                level = course[i // LANES, j, true, lane]
+                parts[0, i + lane] += max(0.0, (15.0 - level) / 15.0)
+                parts[1, i + lane] += min(2.0, max(0.0, (level - 40.0) / 20.0))
+                parts[2, i + lane] += 1.0 if level > 40.0 else 0.0
+                parts[3, i + lane] += 1.0 if level > 50.0 else 0.0
+        for k in range(i, i + lanes):
+            parts[0, k], parts[1, k] = -share * parts[0, k] / ticks, -share * parts[1, k] / ticks
+            parts[2, k], parts[3, k] = parts[2, k] / ticks, parts[3, k] / ticks
+            parts[4, k] = 1.0 if asked[k] - allowed[k] > step else 0.0
 
 
 # slots of a ward's job, behind those of `loop_core`
@@ -184,8 +192,7 @@ def _see(job, which, first, last):
         first, last,
     )  # fmt: skip
     for i in range(first, last):
-        for k in range(wide):
-            e.show(job, i, k, form[i, k])
+        e.show_row(job, i, geti(job, FORM) + 8 * wide * i)
 
 
 @jit

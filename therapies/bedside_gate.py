@@ -132,7 +132,8 @@ class BedsideGate:
         arrays = [*self._held, *self._memory, *x, *t.bounds, *t.rows]
         numbers = [*sizes, t.request_faults, int(t.weight_unit_is_wrong), *(a.ctypes.data for a in arrays)]
         self._job = np.array(numbers, dtype=np.int64)
-        assert len(self._job) == SLOTS and all(a.flags.c_contiguous for a in arrays)
+        assert len(self._job) == SLOTS
+        assert all(a.flags.c_contiguous for a in arrays)
         self.address = int(self._job.ctypes.data)
 
     def reset(self, known: Mapping[str, np.ndarray], lanes: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The ward gate's compiled steps by the address of its job: for the gate itself, and inside an environment's own step."""
+"""The ward gate's compiled steps by the address of its job: for the gate, and inside an environment's own step."""
 # The compiled functions carry no annotations: Numba infers the types.
 
 from __future__ import annotations

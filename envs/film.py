@@ -45,6 +45,7 @@ class Chart:
         band: where it should be; ``low``, ``high`` the axis; ``ticks`` on it.
         reading: what a measurement is called. time: unit of the axis of time, ``per`` of it in one of the world's.
         given: the columns of what was delivered. announced: unit of what is announced ("": nothing is).
+        exposure: the band is one of the AUC of the last 24 h (mg·h/L), not of what is followed.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Chart:
     per: float
     given: tuple[Given, ...]
     announced: str = ""
+    exposure: bool = False
 
 
 CHARTS = {
@@ -71,8 +73,8 @@ CHARTS = {
         "monitor", "min", 1.0, (Given("propofol", "mg/min", True),),
     ),
     "doseloop/Vancomycin-v0": Chart(
-        "Vancomycin by levels", "level", "mg/L", (10.0, 20.0), 0.0, 60.0, (0, 10, 20, 40, 60),
-        "laboratory", "d", 1 / 24, (Given("dose", "mg", False),),
+        "Vancomycin by levels", "level", "mg/L", (400.0, 600.0), 0.0, 60.0, (0, 10, 20, 40, 60),
+        "laboratory", "d", 1 / 24, (Given("dose", "mg", False),), exposure=True,
     ),
     "doseloop/Phenobarbital-v0": Chart(
         "Phenobarbital in a newborn", "level", "mg/L", (15.0, 40.0), 0.0, 70.0, (0, 15, 25, 40, 60),
@@ -89,7 +91,8 @@ class Course:
         time, truth: of each tick. at, reading: measurements. start, length: of each decision; ``given`` (decisions,
             columns). meals: (m, 2) when, how much was announced.
         total, cost: rewards and costs until now. ended: whether the run is over for good.
-        area: AUC of the last 24 h where there is one, else NaN.
+        area: (decisions,) AUC of the 24 h that end with each decision's interval, where there is one, else NaN; on the
+            first day that until then, scaled to a day, as the reward has it.
     """
 
     time: np.ndarray
@@ -103,16 +106,32 @@ class Course:
     total: float
     cost: float
     ended: bool
-    area: float
+    area: np.ndarray
 
     def now(self) -> float:
         """The last moment."""
         return float(self.time[-1])
 
-    def inside(self, band: tuple[float, float]) -> float:
-        """Per cent of time in a band; NaN before the first decision is over."""
-        rest = self.truth[1:]
-        return float(100.0 * np.mean((rest >= band[0]) & (rest <= band[1]))) if len(rest) else np.nan
+    def outside(self, chart: Chart) -> np.ndarray:
+        """(ticks,) whether what the band is of was outside it."""
+        values = self.truth
+        if chart.exposure and len(self.area):
+            values = np.repeat(self.area, (len(self.truth) - 1) // len(self.area))
+            values = np.concatenate([values[:1], values])
+        elif chart.exposure:
+            return np.zeros(len(self.truth), dtype=bool)
+        return (values < chart.band[0]) | (values > chart.band[1])
+
+    def inside(self, chart: Chart) -> float:
+        """Per cent of time in the band; NaN before the first decision is over."""
+        rest = self.outside(chart)[1:]
+        return float(100.0 * np.mean(~rest)) if len(rest) else np.nan
+
+    def days(self) -> list[tuple[float, float]]:
+        """When each whole day ended, and its AUC; the chart's time is in days."""
+        ends = self.start + self.length
+        whole = np.abs(ends - np.round(ends)) < 1e-9
+        return list(zip(ends[whole].tolist(), self.area[whole].tolist()))
 
 
 @dataclass(slots=True)
@@ -209,8 +228,14 @@ class Film:
             float(sum(s.reward[lane] for s in moves)),
             float(sum(s.cost[lane] for s in moves)),
             bool(steps[-1].ended[lane]),
-            float(steps[-1].area[lane]) if moves else np.nan,
+            self._areas(moves, lane),
         )
+
+    def _areas(self, moves: list[_Step], lane: int) -> np.ndarray:
+        """AUC24 at the end of each decision's interval; see `Course.area`."""
+        env: Any = self.env
+        area, per_day = np.array([s.area[lane] for s in moves]), 24.0 / env.world.interval  # NaN but in wards
+        return area * np.maximum(1.0, per_day / np.arange(1, len(area) + 1))
 
     def draw(self, mode: str) -> tuple[Any, ...]:
         """A picture (height, width, 3) or a text of each lane.
@@ -240,8 +265,8 @@ def ansi(chart: Chart, c: Course) -> str:
     lines = [
         f"{chart.title}, {c.now():.2f} {chart.time}{', over' if c.ended else ''}",
         f"  {chart.quantity:<9} {c.truth[-1]:.3g}{unit} ({read})",
-        f"  {'band':<9} {low:g}-{high:g}{unit}"
-        + (f", {c.inside(chart.band):.0f} % of the time" if len(c.truth) > 1 else ""),
+        f"  {'band':<9} {f'AUC24 {low:g}-{high:g} mg·h/L' if chart.exposure else f'{low:g}-{high:g}{unit}'}"
+        + (f", {c.inside(chart):.0f} % of the time" if len(c.truth) > 1 else ""),
         f"  {'course':<9} {_blocks(chart, c)}",
     ]
     for j, g in enumerate(chart.given):
@@ -251,12 +276,18 @@ def ansi(chart: Chart, c: Course) -> str:
     if chart.announced:
         meals = ", ".join(f"{amount:.0f} {chart.announced} at {t:.1f}" for t, amount in c.meals)
         lines.append(f"  {'announced':<9} {meals or 'nothing'}")
+    if chart.exposure:
+        lines.append(f"  {'AUC24':<9} " + (", ".join(f"{v:.0f} on day {t:.0f}" for t, v in c.days()) or "no day yet"))
     lines.append(f"  {'return':<9} {c.total:.2f}, cost {c.cost:.2f}")
     return "\n".join(lines)
 
 
 def _blocks(chart: Chart, c: Course) -> str:
     """The course as a line of blocks: two below the band, three in it, three above."""
+    edges: tuple[float, ...]
+    levels: tuple[float, ...]
     parts = np.array_split(c.truth, min(COLUMNS, len(c.truth)))
     edges, levels = (chart.low, *chart.band, chart.high), (0.0, 2.0, 5.0, 7.99)
+    if chart.exposure:  # the band is of another quantity
+        edges, levels = (chart.low, chart.high), (0.0, 7.99)
     return "".join(BLOCKS[int(np.interp(p.mean(), edges, levels))] for p in parts)

@@ -46,9 +46,10 @@ class Canvas:
     def _frame(self, figure: Any, length: float, rates: list[Any], doses: list[Any]) -> None:
         """What stands still."""
         c, top, below = self.chart, self.top, self.below
-        top.axhspan(*c.band, color=BAND, lw=0, zorder=0)
-        for edge in c.band:
-            top.axhline(edge, color=EDGE, lw=0.8, zorder=1)
+        if not c.exposure:
+            top.axhspan(*c.band, color=BAND, lw=0, zorder=0)
+            for edge in c.band:
+                top.axhline(edge, color=EDGE, lw=0.8, zorder=1)
         top.set_ylim(c.low, c.high)
         top.set_yticks(c.ticks)
         top.set_xlim(0.0, length)
@@ -76,7 +77,8 @@ class Canvas:
         figure.text(0.085, 0.945, c.title, fontsize=12.5, fontweight="bold", color=INK, va="center")
         # the legend, in colours of what is meant
         x = 0.085
-        for text, colour in ((f"● {c.reading}", READ), ("━ truth", TRUTH), ("━ outside the band", OUT)):
+        out = "━ AUC24 outside the band" if c.exposure else "━ outside the band"
+        for text, colour in ((f"● {c.reading}", READ), ("━ truth", TRUTH), (out, OUT)):
             figure.text(x, 0.887, text, fontsize=8.5, color=colour, va="center")
             x += 0.022 + 0.0098 * len(text)
 
@@ -102,6 +104,7 @@ class Canvas:
         for artist in self.moving:
             artist.set_animated(True)
         self.meals: list[Any] = []
+        self.days: list[Any] = []
 
     def draw(self, course: Course) -> np.ndarray:
         """The picture of a course, (height, width, 3) bytes."""
@@ -115,7 +118,7 @@ class Canvas:
             self.behind = self.agg.copy_from_bbox(self.agg.figure.bbox)
         self.agg.restore_region(self.behind)
         self._move(course)
-        for artist in (*self.moving, *self._meals(course)):
+        for artist in (*self.moving, *self._meals(course), *self._days(course)):
             self.agg.figure.draw_artist(artist)
         return np.asarray(self.agg.buffer_rgba())[..., :3].copy()
 
@@ -130,7 +133,7 @@ class Canvas:
     def _move(self, c: Course) -> None:
         chart = self.chart
         shown = np.clip(c.truth, chart.low, chart.high)
-        outside = (c.truth < chart.band[0]) | (c.truth > chart.band[1])
+        outside = c.outside(chart)
         near = outside | np.roll(outside, 1)
         near[0] = outside[0]
         self.read.set_data(c.at, np.clip(c.reading, chart.low, chart.high))
@@ -179,6 +182,29 @@ class Canvas:
             point.set_data([t], [head])
         return [artist for pair in used for artist in pair]
 
+    def _days(self, c: Course) -> list[Any]:
+        """The AUC24 of each whole day at the head of the upper axis, over a bar as long as the day."""
+        if not self.chart.exposure:
+            return []
+        low, high = self.chart.band
+        head, found = self.chart.high - 0.02 * (self.chart.high - self.chart.low), c.days()
+        while len(self.days) < len(found):
+            mark = self.top.annotate(
+                "", (0, head), ha="center", va="top", fontsize=9, xytext=(0, -4), textcoords="offset points",
+                animated=True,
+            )  # fmt: skip
+            bar = self.top.plot([], [], lw=3.0, solid_capstyle="butt", animated=True)[0]
+            self.days.append((mark, bar))
+        used = self.days[: len(found)]
+        for (mark, bar), (end, area) in zip(used, found):
+            inside = low <= area <= high
+            mark.set_text(f"AUC24 {area:.0f}")
+            mark.set_color("#3f7d44" if inside else OUT)
+            mark.xy = (end - 0.5, head)
+            bar.set_data([end - 0.97, end - 0.03], [head, head])
+            bar.set_color(EDGE if inside else OUT)
+        return [artist for pair in used for artist in pair]
+
 
 def _mean(amount: np.ndarray, over: int) -> np.ndarray:
     """The mean of each decision and those before it, ``over`` in all."""
@@ -191,10 +217,9 @@ def _mean(amount: np.ndarray, over: int) -> np.ndarray:
 
 def _words(chart: Chart, c: Course) -> str:
     parts = [f"{c.now():.1f} {chart.time}"]
-    if np.isfinite(inside := c.inside(chart.band)):
-        parts.append(f"{inside:.0f} % in {chart.band[0]:g}-{chart.band[1]:g}")
-    if np.isfinite(c.area):
-        parts.append(f"AUC24 {c.area:.0f} mg·h/L")
+    if np.isfinite(inside := c.inside(chart)):
+        now = f"AUC24 {c.area[-1]:.0f}, " if chart.exposure else ""
+        parts.append(f"{now}{inside:.0f} % in {chart.band[0]:g}-{chart.band[1]:g}")
     parts.append(f"return {c.total:.2f}")
     parts += ["over"] if c.ended else []
     return "   ".join(parts)

@@ -24,7 +24,8 @@ class WardPolicy(Policy):
 
 
 class UsualProtocol(WardPolicy):
-    """The therapy's usual protocol (`Therapy.protocol`): a first dose, then one dose at one interval for ever.
+    """The therapy's usual protocol (`Therapy.protocol`): a first dose, then one dose at one interval for ever, chosen
+    on admission (with the creatinine of that day, where there is one).
 
     Args:
         therapy: vancomycin or phenobarbital.
@@ -36,14 +37,22 @@ class UsualProtocol(WardPolicy):
         self.therapy = therapy
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
-        """Read the protocol's regimen for each patient: first dose, second dose, and the interval between."""
-        self.first, self.rest, self.every = np.zeros(n), np.zeros(n), np.zeros(n)
-        for i in range(n):
-            first, second, *_ = self.therapy.protocol({k: float(v[i]) for k, v in known.items()}).doses
+        """Begin."""
+        self.known = known
+        self.first, self.rest, self.every = np.zeros(n), np.zeros(n), np.ones(n)
+
+    def _choose(self, seen: BedsideObservation) -> None:
+        """Read the protocol's regimen for each patient on admission: first dose, second dose, the interval between."""
+        for i in np.flatnonzero(seen.clock == 0):
+            knows = {k: float(v[i]) for k, v in self.known.items()}
+            if np.isfinite(seen.creatinine[i]):
+                knows["scr"] = float(seen.creatinine[i])
+            first, second, *_ = self.therapy.protocol(knows).doses
             self.first[i], self.rest[i], self.every[i] = first.amount, second.amount, second.time - first.time
 
     def act(self, seen: BedsideObservation) -> np.ndarray:  # type: ignore[override]
         """The dose that is due now."""
+        self._choose(seen)
         due = np.mod(seen.clock, self.every) < 1e-9
         return np.where(seen.clock == 0, self.first, np.where(due, self.rest, 0.0))[:, None]
 

@@ -86,6 +86,25 @@ def test_the_text(id):
     assert all(g.name in text for g in CHARTS[id].given)
 
 
+def test_vancomycins_band_is_one_of_exposure():
+    """Each whole day's AUC24 is told, and what lies outside 400 to 600 is the exposure, not the level."""
+    id = "doseloop/Vancomycin-v0"
+    env = gymnasium.make_vec(id, num_envs=1, patients=20, render_mode="ansi")
+    env.reset(seed=4)
+    world, areas = env.unwrapped.world, []
+    for _ in range(5):
+        env.step(np.full((1, 1), -0.5, dtype=np.float32))
+        areas.append(world.exposure.sum())
+    course, chart = env.unwrapped._film.course(0), CHARTS[id]
+    assert course.area == pytest.approx([2 * areas[0], *areas[1:]])  # the first half day, scaled to a day
+    assert course.days() == [(1.0, pytest.approx(areas[1])), (2.0, pytest.approx(areas[3]))]
+    outside = [not 400 <= a <= 600 for a in course.area]
+    assert len(set(outside)) == 2  # some of each: or nothing is tested
+    assert course.outside(chart)[1:].reshape(5, -1).all(axis=1).tolist() == outside
+    assert course.inside(chart) == pytest.approx(100 * (1 - np.mean(outside)))
+    assert f"AUC24     {areas[1]:.0f} on day 1, {areas[3]:.0f} on day 2" in env.render()[0]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_record_video(tmp_path):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ..pkpd.layout import CovariateSpec
+from ..pkpd.physiology import cockcroft_gault
 from ..pkpd.regimen import Regimen
 from ..safety import (
     Bound,
@@ -24,6 +25,7 @@ RYBAK = "Rybak 2020, Am J Health Syst Pharm 77:835-864 (consensus guideline of A
 ZASOWSKI = (
     "Zasowski 2018, Antimicrob Agents Chemother 62:e01684-17: AUC24 of 677 or more, kidney injury 3 to 4 times as often"
 )
+CAMERA2 = "Tong 2016 (CAMERA2), Trials 17:170, table 1: starting maintenance dose of vancomycin by creatinine clearance"
 OWN = "doseloop's own choice, to be reviewed by the hospital that uses it"
 NO_RATE = "levels a day or more apart, drawn by hand: their rate of change is what the models are for"
 
@@ -34,12 +36,17 @@ def _duration(amount: float, weight: float) -> float:
 
 
 def _protocol(covariates: Mapping[str, float]) -> Regimen:
-    """25 mg/kg at first, then 15 mg/kg every 12 h (every 24 h over 65 years), in 250-mg steps."""
+    """25 mg/kg at first, then 15 mg/kg in 250-mg steps, at intervals by creatinine clearance on admission (`CAMERA2`):
+    12 h from 60 mL/min on, 24 h from 20 on, else 48 h. Without a creatinine 12 h, over 65 years 24 h."""
     w = covariates["weight"]
     step = lambda x, most: min(most, 250.0 * max(1, round(x / 250.0)))  # noqa: E731
-    interval = 24.0 if covariates["age"] > 65 else 12.0
+    if "scr" in covariates:
+        clear = cockcroft_gault(covariates["age"], w, covariates["sex"], covariates["scr"])
+        interval = 12.0 if clear >= 60 else 24.0 if clear >= 20 else 48.0
+    else:
+        interval = 24.0 if covariates["age"] > 65 else 12.0
     load, rest = step(25 * w, 3000.0), step(15 * w, 2000.0)
-    return Regimen(*[ACTION.dose(load if k == 0 else rest, interval * k, w) for k in range(int(72 / interval))])
+    return Regimen(*[ACTION.dose(load if k == 0 else rest, interval * k, w) for k in range(int(96 / interval))])
 
 
 ACTION = Action(

@@ -138,6 +138,17 @@ def test_an_untrained_network_asks_for_the_prior(tmp_path):
         assert np.abs(trained.network({}).act(seen) - [-0.5, 0.0]).max() < 0.1
 
 
+def test_noise_falls_along_a_line(tmp_path):
+    told = []
+    trained = run(tmp_path / "a", small(noise=[-1.0, -3.0]))
+    trained.tell = lambda what, _: told.append(trained.model.policy.log_std.tolist()) if what == "step" else None
+    trained.learn()
+    assert sorted({tuple(t) for t in told}) == [(-3.0, -3.0), (-2.0, -2.0), (-1.0, -1.0)]
+    assert told[0] == [-1.0, -1.0]
+    with pytest.raises(DoseloopError, match="only for PPO"):
+        run(tmp_path / "b", small("sac", noise=[-1.0, -3.0])).learn()
+
+
 def test_the_reward_that_is_learnt_from():
     """Against the environment's own rewards and costs."""
     plain = gymnasium.make_vec(GLUCOSE, num_envs=4, hours=0.5, patients=20, autoreset_mode="SameStep")

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...pkpd.errors import DoseloopError
 
-__all__ = ["actor", "arrays", "head", "start_at"]
+__all__ = ["actor", "arrays", "explore", "head", "start_at"]
 
 
 def actor(model: Any) -> nn.Sequential:
@@ -65,6 +65,25 @@ def start_at(model: Any, action: np.ndarray) -> None:
     with torch.no_grad():
         last.weight.mul_(0.1 if head(model) == "tanh" else 1.0)  # PPO's are small already
         last.bias.copy_(torch.as_tensor(wanted, dtype=torch.float32))
+
+
+def explore(model: Any, log_std: float) -> None:
+    """Fix the noise of the actions.
+
+    A dose that varies at random harms by itself, so that the best mean under noise is not the best without; and left
+    to itself the noise stays as it is for as long as a run lasts.
+
+    Raises:
+        DoseloopError: an algorithm whose noise is no parameter of its own (SAC, TQC).
+    """
+    import torch
+
+    parameter = getattr(model.policy, "log_std", None)
+    if parameter is None:
+        raise DoseloopError("noise: only for PPO and its kin; SAC and TQC find their own")
+    parameter.requires_grad_(False)
+    with torch.no_grad():
+        parameter.fill_(log_std)
 
 
 def _array(tensor: Any) -> np.ndarray:

@@ -25,8 +25,8 @@ __all__ = ["LESSONS", "imitate"]
 LESSONS = {
     "doseloop/Glucose-v0": (6, 48),
     "doseloop/Propofol-v0": (5, 24),
-    "doseloop/Vancomycin-v0": (6, 256),
-    "doseloop/Phenobarbital-v0": (6, 256),
+    "doseloop/Vancomycin-v0": (5, 128),
+    "doseloop/Phenobarbital-v0": (4, 48),
 }
 PASSES, BATCH, RATE = 40, 1024, 2e-3  # over the data after each round; samples; Adam's, falling to 0
 

@@ -146,7 +146,9 @@ class Run:
         model.action_space.seed(_stream(self.seed, self.done + 1, 30))
         self.env.seed(_stream(self.seed, self.done + 1, 61))
         model._last_obs = None  # so that SB3 begins the environments anew
-        if self.settings.imitate:
+        if s.noise is not None:
+            export.explore(model, float(np.interp(self.done, [0, max(s.rounds - 1, 1)], s.noise)))
+        if s.imitate:
             for p in export.actor(model).parameters():
                 p.requires_grad_(self.done > 0)  # the first round is the critic's: it has seen nothing yet
         model.learn(s.round * s.lanes, callback=self._step, reset_num_timesteps=False)

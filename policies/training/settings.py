@@ -12,13 +12,14 @@
       decay: true                  # whether the learning rate falls to 0 along a line
       reward_scale: 1.0            # what the algorithm sees: scale × max(reward, reward_floor)
       reward_floor: -20.0
-      policy: {net_arch: [64, 64], activation: tanh, log_std_init: -1.0}
+      noise: [-1.5, -3.0]          # log of the SD of exploration, from the first round to the last (PPO and its kin)
+      policy: {net_arch: [64, 64], activation: tanh}
       n_steps: 288                 # all others: keywords of Stable-Baselines3's class
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ __all__ = ["ALGORITHMS", "Settings", "settings", "tasks"]
 
 ALGORITHMS = ("ppo", "sac", "tqc", "recurrent_ppo")
 FOLDER = Path(__file__).parents[1] / "hyperparameters"
-OURS = {"steps", "lanes", "decay", "reward_scale", "reward_floor", "policy"}
+OURS = {"steps", "lanes", "decay", "reward_scale", "reward_floor", "noise", "policy"}
 HEAD = {"env", "kwargs", "prior", "round"}
 
 
@@ -40,7 +41,8 @@ class Settings:
     Attributes:
         task, algorithm: which. env, kwargs: the environment's id and keywords.
         prior: action of the untrained network. round: decisions of each lane between checkpoints.
-        steps: of all lanes together. lanes: side by side. decay, reward_scale, reward_floor: see the module.
+        steps: of all lanes together. lanes: side by side. decay, reward_scale, reward_floor, noise: see the
+            module.
         policy: net_arch, activation, and more of SB3's ``policy_kwargs``. sb3: keywords of the algorithm's class.
         limit: of the mean cost of an episode (the Lagrangian variant); None leaves the cost alone.
         imitate: whether it begins as a pupil of the MPC.
@@ -57,6 +59,7 @@ class Settings:
     decay: bool = True
     reward_scale: float = 1.0
     reward_floor: float = -1e9
+    noise: Sequence[float] | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
     sb3: Mapping[str, Any] = field(default_factory=dict)
     limit: float | None = None

@@ -1,7 +1,7 @@
 """The networks that ship, on the test split: returns and clinical scores beside the usual protocol's, same patients.
 
-300 episodes, lane k with seed 20,000 + k, as in `merit.py`. Differences from the usual protocol are paired; intervals are
-95 %, bootstrap over episodes. The time of a decision is of one patient alone, called from Python.
+300 episodes, lane k with seed 20,000 + k, as in `merit.py`. Differences from the usual protocol are paired; intervals
+are 95 %, bootstrap over episodes. The time of a decision is of one patient alone, called from Python.
 
     .venv/bin/python benchmarks/trained.py [--patients 300] [--only NAME]
 """

@@ -5,9 +5,10 @@ time of this thread is counted, so that whatever else the machine does is not. B
 
     .venv/bin/python benchmarks/training.py [--envs 256] [--batch 4096] [--steps 128] [--updates 4] [--only ID]
 
-With ``--throughput``: decisions a second of PPO on one thread and on two, at 256 and 1,024 lanes, for SB3's ten epochs,
-for three and for one, which may suffice where so many patients are seen at once; by the wall clock and by processor
-time, as others may use the machine (its load is saved).
+With ``--throughput``: decisions a second of PPO at 256 and 1,024 lanes, for SB3's ten epochs, for three and for one,
+which may suffice where so many patients are seen at once; one thread, by the wall clock and by processor time (saved
+with the machine's load). Two cores are two runs: PyTorch's second thread spins where others use the core, and on a busy
+machine it made training ten times slower.
 """
 
 from __future__ import annotations
@@ -67,29 +68,20 @@ def share(id: str, envs: int, batch: int, steps: int, updates: int) -> dict[str,
 
 
 def throughput(id: str, updates: int) -> list[dict[str, float]]:
-    """PPO's decisions a second, by lanes, epochs and threads; the environment shares its lanes out among as many."""
+    """PPO's decisions a second, by lanes and epochs."""
     rows = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for envs, epochs in ((256, 10), (256, 3), (1024, 3), (1024, 1)):
-            env = SB3VecEnv(gymnasium.make_vec(id, num_envs=envs, autoreset_mode="SameStep", threads=threads))
-            batch = {"batch_size": 128 * envs // 4, "n_epochs": epochs}
-            model = PPO("MlpPolicy", env, n_steps=128, **batch, seed=0, device="cpu")
-            model.learn(128 * envs)
-            wall, spent = time.perf_counter(), time.process_time()
-            model.learn(updates * 128 * envs)
-            wall, spent = time.perf_counter() - wall, time.process_time() - spent
-            rows.append(
-                {
-                    "threads": threads,
-                    "envs": envs,
-                    "epochs": epochs,
-                    "batch": batch["batch_size"],
-                    "decisions_per_second": round(updates * 128 * envs / wall),
-                    "decisions_per_second_processor": round(updates * 128 * envs / spent),
-                }
-            )
-            print(id, rows[-1], flush=True)
+    for envs, epochs in ((256, 10), (256, 3), (1024, 3), (1024, 1)):
+        env = SB3VecEnv(gymnasium.make_vec(id, num_envs=envs, autoreset_mode="SameStep"))
+        batch = {"batch_size": 128 * envs // 4, "n_epochs": epochs}
+        model = PPO("MlpPolicy", env, n_steps=128, **batch, seed=0, device="cpu")
+        model.learn(128 * envs)
+        wall, spent = time.perf_counter(), time.process_time()
+        model.learn(updates * 128 * envs)
+        wall, spent = time.perf_counter() - wall, time.process_time() - spent
+        rates = {"decisions_per_second": wall, "decisions_per_second_processor": spent}
+        told = {k: round(updates * 128 * envs / v) for k, v in rates.items()}
+        rows.append({"envs": envs, "epochs": epochs, "batch": batch["batch_size"], **told})
+        print(id, rows[-1], flush=True)
     return rows
 
 
@@ -103,10 +95,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="an id; then nothing is saved")
     parser.add_argument("--throughput", action="store_true", help="see above")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     if args.throughput:
         save("ppo", {id: throughput(id, args.updates) for id in IDS if args.only in id})
         return
-    torch.set_num_threads(1)
     how = {"envs": args.envs, "batch": args.batch, "steps": args.steps, "updates": args.updates}
     rows = {}
     for id in IDS:

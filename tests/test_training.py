@@ -1,5 +1,7 @@
 """Training: rounds that a kill cannot undo, what is exported, the multiplier on the cost, lessons, the command."""
 
+import signal
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -127,6 +129,8 @@ def test_what_a_network_tells_of_itself(tmp_path):
     assert net.meta["hyperparameters"]["sb3"] == chosen.sb3
     assert {"doseloop", "numpy", "torch", "stable_baselines3"} <= set(net.meta["versions"])
     assert net.meta["score"]["score"] == max(r["score"] for r in trained.curve)
+    assert net.meta["curve"] == trained.curve
+    assert len(trained.curve) == 4
     played = play(network.environment(net, num_envs=9, split="validation"), net, EXAM_SEED)
     assert played.reward.mean() == pytest.approx(net.meta["score"]["score"], abs=1e-12)
 
@@ -290,8 +294,15 @@ def test_a_pupil_learns(tmp_path):
         return total
 
     before = off()
-    errors = imitate(trained.model, trained._environment, 0, trained.tell, lessons=(2, 40), passes=60)
+    how = {"lessons": (2, 40), "passes": 60, "notes": tmp_path / "lessons.npz"}
+    errors = imitate(trained.model, trained._environment, 0, trained.tell, **how)
     assert len(errors) == 2
+    assert off() < 0.6 * before
+    trained = Run(chosen, 4, tmp_path / "other", SB3VecEnv, examined=9)
+    before = off()
+    assert (
+        len(imitate(trained.model, None, 4, trained.tell, **how)) == 1
+    )  # from the first one's notes, without a teacher
     assert off() < 0.6 * before
 
 
@@ -334,6 +345,28 @@ def test_the_command_trains_and_resumes(tmp_path, capsys):
     events = EventAccumulator(str(folder / "events")).Reload()
     assert [e.step for e in events.Scalars("validation/score")] == [0, 35840]
     assert "train/value_loss" in events.Tags()["scalars"]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on(tmp_path, capsys):
+    """SIGKILL after the first round; resumed, it ends with the bits of a process that was left alone."""
+    words = ["train", "phenobarbital", "--steps", "143000", "--out"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "doseloop", *words, str(killed)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as child:
+        for line in child.stderr:
+            if "35,840 steps" in line:
+                child.kill()
+                break
+    assert child.wait() == -signal.SIGKILL
+    folder = "train-phenobarbital-ppo/seed-0"
+    assert (killed / folder / "checkpoint.pt").exists()
+    assert main([*words, str(killed), "--resume"]) == 0
+    assert main([*words, str(whole)]) == 0
+    again, expected = (network.load(k / folder / "best.npz") for k in (killed, whole))
+    assert [row["steps"] for row in expected.meta["curve"]][-1] == 143360
+    assert without_clocks(again.meta["curve"]) == without_clocks(expected.meta["curve"])
+    assert all(np.array_equal(again.arrays[k], expected.arrays[k]) for k in expected.arrays)
 
 
 def test_all_that_is_wrong_with_a_command_is_told_at_once(tmp_path, capsys):

@@ -25,7 +25,7 @@ from stable_baselines3.common.utils import set_random_seed
 from ...pkpd.errors import DoseloopError
 from ..episodes import play
 from ..network import Network
-from ..network_file import FORMAT, write
+from ..network_file import FORMAT, read, write
 from . import checkpoint, export
 from .algorithms import events, make
 from .provenance import provenance
@@ -118,7 +118,8 @@ class Run:
             self._round()
             self.done += 1
             self._examine(began)
-        return self.folder / "best.npz"
+        meta, arrays = read(self.folder / "best.npz")  # which was written in the middle of the curve
+        return write(self.folder / "best.npz", {**meta, "curve": self.curve}, arrays)
 
     def _first(self) -> None:
         """Before the first round: the pupil's lessons."""
@@ -127,7 +128,9 @@ class Run:
 
             set_random_seed(_stream(self.seed, 0, 31))
             announced = "unannounced" not in str(self.settings.kwargs.get("meals"))
-            imitate(self.model, self._environment, self.seed, self.tell, announced=announced)
+            notes = self.folder.parent / f"lessons-{self.settings.task}.npz"  # for the other seeds
+            notes.parent.mkdir(parents=True, exist_ok=True)
+            imitate(self.model, self._environment, self.seed, self.tell, announced=announced, notes=notes)
 
     def _environment(self, split: str, lanes: int, **how: Any) -> Any:
         root = __package__.split(".")[0]

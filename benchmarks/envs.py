@@ -1,16 +1,18 @@
-"""Steps of the loops' environments per second: Gymnasium's own benchmark, the parts of a step, a single environment.
+"""Steps of the environments per second: Gymnasium's own benchmark, the parts of a step, a single environment.
 
-    python benchmarks/envs.py [--seconds 3] [--peer] [--belief]
+    python benchmarks/envs.py [--seconds 3] [--peer]
 
-``benchmark_vector_step`` counts wall time and samples an action a step; beside it stand processor time of the same
-step (other work on the machine does not count), of the compiled call alone, of the world in it and of the bare
-integrator with its outputs. ``--peer`` runs simglucose's own environment in one of its own; ``--belief`` only says what
-``observation="belief"`` costs.
+``benchmark_vector_step`` counts wall time and samples an action a step (random actions, so patients die and episodes
+begin all the time); beside it stand processor time of a step (other work on the machine does not count, but its use of
+shared caches and of the core's other thread does) under random actions without their sampling and under steady ones,
+of the compiled call alone, of the world in it and of the bare integrator with its outputs. These are measured in turn,
+round by round, the least of each counts. ``--peer`` runs simglucose's own environment in one of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,9 +26,13 @@ from common import save, show
 from doseloop.pkpd.calls import geti
 from doseloop.pkpd.jit import jit
 from doseloop.virtual import core as c
+from doseloop.virtual.bedside_loop import run_ticks
+from doseloop.virtual.bedside_world import BedsideWorld
 from gymnasium.utils.performance import benchmark_step, benchmark_vector_step
 
-IDS = ("doseloop/Glucose-v0", "doseloop/Propofol-v0")
+IDS = ("doseloop/Glucose-v0", "doseloop/Propofol-v0", "doseloop/Vancomycin-v0", "doseloop/Phenobarbital-v0")
+# an action that lets nobody die: the programmed basal rate; light sedation; a usual dose
+STEADY = dict(zip(IDS, (-0.5, -0.9, -0.5, -0.8)))
 SIZES = (1, 64, 1024, 4096)
 
 
@@ -39,58 +45,56 @@ def _integrate(job, first, last):
             c.advance(job, b, min(many, last - b))
 
 
-def best(work: Callable[[], Any], n: int, rounds: int = 7) -> float:
-    """Least processor time of a call, ns a lane."""
-    calls = max(1, 20000 // n)
-    work()
-    least = np.inf
+@jit
+def _integrate_ward(job, first, last):
+    """The plant of one dose interval."""
+    for b in range(first, last):
+        run_ticks(job, b)
+
+
+def least(work: dict[str, Callable[[], Any]], n: int, rounds: int = 15) -> dict[str, float]:
+    """Least processor time of a call, ns a lane; all in turn."""
+    calls, found = max(2, 20000 // n), dict.fromkeys(work, np.inf)
     for _ in range(rounds):
-        start = time.process_time()
-        for _ in range(calls):
-            work()
-        least = min(least, (time.process_time() - start) / calls)
-    return 1e9 * least / n
+        for name, run in work.items():
+            run()
+            start = time.process_time()
+            for _ in range(calls):
+                run()
+            found[name] = min(found[name], (time.process_time() - start) / calls)
+    return {name: 1e9 * v / n for name, v in found.items()}
 
 
 def parts(id: str, n: int) -> dict[str, float]:
     """Processor time of a step and of what is in it, ns a lane, one thread."""
-    env = gymnasium.make_vec(id, num_envs=n).unwrapped
-    # a constant action that lets nobody die: the programmed basal rate; light sedation
-    action = np.full(env.action_space.shape, -0.5 if "Glucose" in id else -0.9, dtype=np.float32)
+    env, wild = (gymnasium.make_vec(id, num_envs=n) for _ in range(2))
+    inside = env.unwrapped
+    action = np.full(env.action_space.shape, STEADY[id], dtype=np.float32)
     if "Glucose" in id:
         action[:, 1] = 0.0
-    env.reset(seed=1)
-    env.step(action)
-    world, blocks = env.world, env.world.blocks
-    step = best(lambda: env.step(action), n)
-    loop = best(lambda: env._loop(env._address, 0, blocks), n)
-    alone = best(lambda: world._step(world.address, 0, blocks), n)
-    plant = best(lambda: _integrate(world.address, 0, blocks), n)
+    wild.action_space.seed(1)
+    random = itertools.cycle([wild.action_space.sample() for _ in range(50)])
+    for e in (env, wild):
+        e.reset(seed=1)
+        e.step(action)
+    world, blocks = inside.world, inside.world.blocks
+    plant = _integrate_ward if isinstance(world, BedsideWorld) else _integrate
+    found = least(
+        {
+            "step": lambda: env.step(action),
+            "random": lambda: wild.step(next(random)),
+            "compiled": lambda: inside._loop(inside._address, 0, blocks),
+            "world": lambda: world._step(world.address, 0, blocks),
+            "integrator": lambda: plant(world.address, 0, blocks),
+        },
+        n,
+    )
     return {
-        "step": step,
-        "compiled": loop,
-        "world": alone,
-        "integrator": plant,
-        "bookkeeping": 1 - plant / step,
-        "per second": 1e9 / step,
+        **found,
+        "bookkeeping": 1 - found["integrator"] / found["step"],
+        "per second": 1e9 / found["step"],
+        "random per second": 1e9 / found["random"],
     }
-
-
-def beliefs(lanes: int = 64, steps: int = 20) -> dict[str, dict[str, float]]:
-    """Processor time of a step with and without what the twin believes, µs a lane, one thread."""
-    out: dict[str, dict[str, float]] = {}
-    for id in IDS:
-        out[id] = {}
-        for observation in ("raw", "belief"):
-            env = gymnasium.make_vec(id, num_envs=lanes, observation=observation)
-            env.reset(seed=1)
-            action = np.zeros(env.action_space.shape, dtype=np.float32)
-            env.step(action)
-            start = time.process_time()
-            for _ in range(steps):
-                env.step(action)
-            out[id][observation] = 1e6 * (time.process_time() - start) / steps / lanes
-    return out
 
 
 def peer(seconds: float) -> float | None:
@@ -131,12 +135,14 @@ def main() -> None:
                 rows.append((f"{id}, {n} lanes, {threads} threads", f"{speed:12,.0f} steps/s of wall time"))
             found = parts(id, n)
             out[id]["processor"][f"{n} lanes"] = found
-            text = ", ".join(f"{k} {v:,.0f} ns" for k, v in found.items() if k not in ("bookkeeping", "per second"))
+            text = ", ".join(f"{k} {v:,.0f} ns" for k, v in found.items() if k != "bookkeeping" and "second" not in k)
             share = f"{100 * found['bookkeeping']:.0f} % beside the integrator, {found['per second']:,.0f}/s"
             rows.append((f"{id}, {n} lanes, processor time", f"{text}; {share}"))
+        start, began = time.process_time(), time.perf_counter()
         speed = benchmark_step(gymnasium.make(id), args.seconds, seed=1)
-        out[id]["single"] = speed
-        rows.append((f"{id}, single", f"{speed:12,.0f} steps/s of wall time"))
+        share = (time.process_time() - start) / (time.perf_counter() - began)
+        out[id]["single"], out[id]["single, of processor time"] = speed, speed / share
+        rows.append((f"{id}, single", f"{speed:12,.0f} steps/s of wall time, {speed / share:,.0f}/s of processor time"))
     if args.peer:
         out["simglucose, its own environment (3 min)"] = peer(args.seconds)
         rows.append(("simglucose, its own environment", f"{out['simglucose, its own environment (3 min)']} steps/s"))

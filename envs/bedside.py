@@ -65,6 +65,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
     action_kinds: tuple[str, ...] = ()
     usual = 0.0  # mg/kg
     scored = "auc"  # what the truth costs by: "auc" of 24 h, or "level"
+    _loop = staticmethod(code.ward_env_step)
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         code.ward_admit(self._address, 0, self.world.blocks)
 
     def _advance(self, asked: np.ndarray) -> None:  # already where the loop reads it
-        self.world.run(code.ward_env_step, self._address)
+        self.world.run(self._loop, self._address)
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError("the compiled step writes its rows itself")

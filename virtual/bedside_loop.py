@@ -19,7 +19,7 @@ from .lane_draws import ROWS
 from .levels import KEPT, LEVEL_ROWS, NEXT, TIME, VALUE, draw_sample, levels_admit, take_results
 from .renal import BEFORE, MADE, RENAL_ROWS, SCR, SHOWN, WEIGHT, renal_admit, renal_day
 
-__all__ = ["SLOTS", "bedside_ahead", "bedside_reset", "bedside_step"]
+__all__ = ["SLOTS", "bedside_ahead", "bedside_reset", "bedside_step", "run_ticks"]
 
 (
     COURSE,  # outputs at the end of each tick of the last interval: (blocks, ticks, rows_y, 8)
@@ -103,7 +103,7 @@ def _begin_doses(job, b):
 
 
 @jit
-def _run_ticks(job, b):
+def run_ticks(job, b):
     """Move a block's plant through the interval."""
     ticks, rows_y = geti(job, c.TICKS), geti(job, c.ROWS_Y)
     x, s = c.block(job, c.X, geti(job, c.ROWS_X), b), c.block(job, c.S, 2, b)
@@ -258,7 +258,7 @@ def bedside_step(job, first, last):
     ticks = geti(job, c.TICKS)
     for b in range(first, last):
         _begin_doses(job, b)
-        _run_ticks(job, b)
+        run_ticks(job, b)
         clock = geti(job, c.CLOCK) + b * c.LINE
         for lane in range(LANES):
             put(clock, lane, get(clock, lane) + ticks)

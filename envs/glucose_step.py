@@ -77,7 +77,10 @@ def _show(job, b, lane, fresh):
     monitor = e.gate_block(job, g.MONITOR, g.ROWS_MONITOR, b)
     mine = geti(job, e.OWN_STATE) + b * geti(job, e.OWN_ROWS) * e.LINE
     e.older(job, i, fresh)
-    clock, announced = e.said(job, c.O_CLOCK, i), e.said(job, c.O_ANNOUNCED, i)
+    # addresses taken once: the compiler must think that every value written could change them
+    out, width, scale, row = geti(world, c.OUT) + 8 * i, geti(job, e.WIDTH), geti(job, e.SCALE), e.row_of(job, i)
+    own = e.own_of(job, i)
+    clock, announced = get(out, c.O_CLOCK * width), get(out, c.O_ANNOUNCED * width)
     interval = geti(world, c.TICKS) * 1.0
     carbs = announced
     if not fresh:
@@ -89,19 +92,19 @@ def _show(job, b, lane, fresh):
     minute = np.int64(clock + get(geti(world, MIDNIGHT), i)) % 1440
     day = geti(job, e.CLOCK) + 16 * minute
     slope = get(monitor, SLOPE * LANES + lane)
-    e.show(job, i, 0, glucose)
-    e.show(job, i, 1, clock - time)
-    e.show(job, i, 2, 0.0 if math.isnan(slope) else slope)
-    e.show(job, i, 3, get(monitor, FIRST * LANES + lane) + get(monitor, SECOND * LANES + lane))
-    e.show(job, i, 4, e.said(job, c.O_DELIVERED + 3, i))
-    e.show(job, i, 5, e.said(job, c.O_DELIVERED, i))
-    e.show(job, i, 6, e.said(job, c.O_DELIVERED + 1, i))
-    e.show(job, i, 7, announced)
-    e.show(job, i, 8, carbs)
-    e.show(job, i, 9, get(day, 0))
-    e.show(job, i, 10, get(day, 1))
+    e.show(scale, row, 0, glucose)
+    e.show(scale, row, 1, clock - time)
+    e.show(scale, row, 2, 0.0 if math.isnan(slope) else slope)
+    e.show(scale, row, 3, get(monitor, FIRST * LANES + lane) + get(monitor, SECOND * LANES + lane))
+    e.show(scale, row, 4, get(out, (c.O_DELIVERED + 3) * width))
+    e.show(scale, row, 5, get(out, c.O_DELIVERED * width))
+    e.show(scale, row, 6, get(out, (c.O_DELIVERED + 1) * width))
+    e.show(scale, row, 7, announced)
+    e.show(scale, row, 8, carbs)
+    e.show(scale, row, 9, get(day, 0))
+    e.show(scale, row, 10, get(day, 1))
     for k in range(4):
-        e.show(job, i, 11 + k, e.own(job, i, k))
+        e.show(scale, row, 11 + k, get(own, k))
     if fresh:
         e.same_past(job, i)
 

@@ -54,10 +54,15 @@ SLOTS = 29  # an environment's own slots start here
 
 
 @jit
+def own_of(job, i):
+    """Address of what the usual protocol knows of the patient in lane i."""
+    return geti(job, OWN) + 8 * geti(geti(geti(job, WORLD), c.WHO), i) * geti(job, OWN_COUNT)
+
+
+@jit
 def own(job, i, k):
     """What the usual protocol knows of the patient in lane i."""
-    who = geti(geti(geti(job, WORLD), c.WHO), i)
-    return get(geti(job, OWN), who * geti(job, OWN_COUNT) + k)
+    return get(own_of(job, i), k)
 
 
 @jit
@@ -161,7 +166,7 @@ def older(job, i, fresh):
     stack, many = geti(job, STACK), geti(job, STACKED)
     if stack == 0 or fresh:
         return
-    row, which = geti(job, SHOWN) + 4 * geti(job, WIDE) * i, geti(job, WHICH)
+    row, which = row_of(job, i), geti(job, WHICH)
     first = geti(job, FEATURES)
     for r in range(stack * many - 1, many - 1, -1):
         put_single(row, first + r, get_single(row, first + r - many))
@@ -172,25 +177,31 @@ def older(job, i, fresh):
 @jit
 def same_past(job, i):
     """The history of a patient admitted now: as if it had always been so."""
-    row, which, first = geti(job, SHOWN) + 4 * geti(job, WIDE) * i, geti(job, WHICH), geti(job, FEATURES)
+    row, which, first = row_of(job, i), geti(job, WHICH), geti(job, FEATURES)
     many = geti(job, STACKED)
     for r in range(geti(job, STACK) * many):
         put_single(row, first + r, get_single(row, geti(which, r % many)))
 
 
 @jit
-def show(job, i, k, value):
-    """Write feature k of lane i: scaled, cut off, float32. What is no number is shown as 0."""
-    scale = geti(job, SCALE) + 32 * k
-    x = value * get(scale, 0) + get(scale, 1)
-    x = min(max(x, get(scale, 2)), get(scale, 3))
-    put_single(geti(job, SHOWN) + 4 * geti(job, WIDE) * i, k, x if not math.isnan(value) else 0.0)
+def show(scale, row, k, value):
+    """Write feature k of the lane whose observation stands at ``row`` (`row_of`): scaled, cut off, float32. What is no
+    number is shown as 0."""
+    x = value * get(scale, 4 * k) + get(scale, 4 * k + 1)
+    x = min(max(x, get(scale, 4 * k + 2)), get(scale, 4 * k + 3))
+    put_single(row, k, x if not math.isnan(value) else 0.0)
+
+
+@jit
+def row_of(job, i):
+    """Address of lane i's observation."""
+    return geti(job, SHOWN) + 4 * geti(job, WIDE) * i
 
 
 @jit
 def show_row(job, i, values):
     """Write all features of lane i from the numbers at an address, as `show` does; they are finite."""
-    scale, many, out = geti(job, SCALE), geti(job, FEATURES), geti(job, SHOWN) + 4 * geti(job, WIDE) * i
+    scale, many, out = geti(job, SCALE), geti(job, FEATURES), row_of(job, i)
     for k in range(many):
         x = get(values, k) * get(scale, 4 * k) + get(scale, 4 * k + 1)
         put_single(out, k, min(max(x, get(scale, 4 * k + 2)), get(scale, 4 * k + 3)))

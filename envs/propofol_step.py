@@ -65,9 +65,12 @@ def _show(job, b, lane, fresh):
     monitor = e.gate_block(job, g.MONITOR, g.ROWS_MONITOR, b)
     mine = geti(job, e.OWN_STATE) + b * geti(job, e.OWN_ROWS) * e.LINE
     e.older(job, i, fresh)
-    clock, reading, stamp = e.said(job, c.O_CLOCK, i), e.said(job, c.O_READING, i), e.said(job, c.O_STAMP, i)
-    quality, rate = e.said(job, c.O_QUALITY, i), e.said(job, c.O_DELIVERED, i)
-    interval, weight = geti(world, c.TICKS) * get(geti(world, c.NUMBERS), 0), e.own(job, i, WEIGHT)
+    # addresses taken once: the compiler must think that every value written could change them
+    out, width, scale, row = geti(world, c.OUT) + 8 * i, geti(job, e.WIDTH), geti(job, e.SCALE), e.row_of(job, i)
+    own = e.own_of(job, i)
+    clock, reading, stamp = get(out, c.O_CLOCK * width), get(out, c.O_READING * width), get(out, c.O_STAMP * width)
+    quality, rate = get(out, c.O_QUALITY * width), get(out, c.O_DELIVERED * width)
+    interval, weight = geti(world, c.TICKS) * get(geti(world, c.NUMBERS), 0), get(own, WEIGHT)
     if fresh:
         put(mine, SHOWN * LANES + lane, UNKNOWN)
         put(mine, TIME * LANES + lane, 0.0)
@@ -82,16 +85,16 @@ def _show(job, b, lane, fresh):
     if not math.isnan(quality):
         put(mine, QUALITY * LANES + lane, quality)
     put(mine, GIVEN * LANES + lane, get(mine, GIVEN * LANES + lane) + rate * interval)
-    e.show(job, i, 0, get(mine, SHOWN * LANES + lane))
-    e.show(job, i, 1, 60.0 * (clock - get(mine, TIME * LANES + lane)))
-    e.show(job, i, 2, get(mine, QUALITY * LANES + lane))
-    e.show(job, i, 3, get(mine, MEAN * LANES + lane))
-    e.show(job, i, 4, get(monitor, geti(job, e.ROW) * LANES + lane))
-    e.show(job, i, 5, rate / weight)
-    e.show(job, i, 6, get(mine, GIVEN * LANES + lane) / weight)
-    e.show(job, i, 7, clock)
+    e.show(scale, row, 0, get(mine, SHOWN * LANES + lane))
+    e.show(scale, row, 1, 60.0 * (clock - get(mine, TIME * LANES + lane)))
+    e.show(scale, row, 2, get(mine, QUALITY * LANES + lane))
+    e.show(scale, row, 3, get(mine, MEAN * LANES + lane))
+    e.show(scale, row, 4, get(monitor, geti(job, e.ROW) * LANES + lane))
+    e.show(scale, row, 5, rate / weight)
+    e.show(scale, row, 6, get(mine, GIVEN * LANES + lane) / weight)
+    e.show(scale, row, 7, clock)
     for k in range(4):
-        e.show(job, i, 8 + k, e.own(job, i, k))
+        e.show(scale, row, 8 + k, get(own, k))
     if fresh:
         e.same_past(job, i)
 

@@ -156,11 +156,16 @@ def main() -> None:
             text = ", ".join(f"{k} {v:,.0f} ns" for k, v in found.items() if k != "bookkeeping" and "second" not in k)
             share = f"{100 * found['bookkeeping']:.0f} % beside the integrator, {found['per second']:,.0f}/s"
             rows.append((f"{id}, {n} lanes, processor time", f"{text}; {share}"))
+        single = gymnasium.make(id)
         start, began = time.process_time(), time.perf_counter()
-        speed = benchmark_step(gymnasium.make(id), args.seconds, seed=1)
+        speed = benchmark_step(single, args.seconds, seed=1)
         share = (time.process_time() - start) / (time.perf_counter() - began)
-        out[id]["single"], out[id]["single, of processor time"] = speed, speed / share
-        rows.append((f"{id}, single", f"{speed:12,.0f} steps/s of wall time, {speed / share:,.0f}/s of processor time"))
+        drawing = least({"sample": single.action_space.sample}, 1)["sample"]
+        out[id]["single"] = {"wall": speed, "processor": speed / share, "of a step, drawing the action, ns": drawing}
+        text = (
+            f"{speed:,.0f} steps/s of wall time, {speed / share:,.0f}/s of processor time ({drawing:,.0f} ns to draw)"
+        )
+        rows.append((f"{id}, single", text))
     if args.peer:
         out["simglucose, its own environment (3 min)"] = peer(args.seconds)
         rows.append(("simglucose, its own environment", f"{out['simglucose, its own environment (3 min)']} steps/s"))

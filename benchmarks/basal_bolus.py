@@ -7,12 +7,14 @@ FILE`` reads what `peers/simglucose_basal_bolus.py` wrote before.
     .venv/bin/python benchmarks/basal_bolus.py [--seeds 5] [--days 10] [--peer FILE.npz ...] [--run-peer 1 2] [--env]
 
 ``--env``: through the environment `doseloop/Glucose-v0` with the benchmark's patients, meals, sensor, pump and control
-interval, its guard off as simglucose has none; kept in results/basal_bolus_env.json.
+interval, its guard off as simglucose has none; beside it our loop with the seeds and persons that the environment drew,
+which must give the same scores, and the kept scores of simglucose; kept in results/basal_bolus_env.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import tempfile
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-from common import save
+from common import RESULTS, save
 from doseloop.policies.basal_bolus import BasalBolus
 from doseloop.policies.episodes import play, with_doses
 from doseloop.virtual.glucose_scores import glucose_scores
@@ -35,9 +37,14 @@ SCORES = ("tir", "tbr", "tbr54", "tar", "mean", "ended")
 GROUPS = ("adult", "adolescent", "child")
 
 
-def ours(people: People, seeds: int, days: int) -> tuple[np.ndarray, float]:
-    """Glucose of each 3-min step, (30 · seeds, steps), as simglucose reports it: the mean of its minutes; seconds."""
-    who = np.tile(np.arange(len(people)), seeds)
+def ours(
+    people: People, seeds: int, days: int, drawn: np.ndarray | None = None, first: int = 1
+) -> tuple[np.ndarray, float]:
+    """Glucose of each 3-min step, (30 · seeds, steps), as simglucose reports it: the mean of its minutes; seconds.
+
+    With ``drawn`` (n,) these persons, each under a seed of its own from ``first`` on, as lanes of an environment have.
+    """
+    who = np.tile(np.arange(len(people)), seeds) if drawn is None else drawn
     world = GlucoseWorld(
         people,
         n=len(who),
@@ -49,7 +56,7 @@ def ours(people: People, seeds: int, days: int) -> tuple[np.ndarray, float]:
         keep=True,
     )
     policy, began = BasalBolus(), time.perf_counter()
-    seen = world.reset(1, who=who)
+    seen = world.reset(1 if drawn is None else first + np.arange(len(who)), who=who)
     policy.reset({k: v[who] for k, v in people.known.items()}, world.n)
     for _ in range(days * 480):
         seen = world.step(policy.act(seen))
@@ -58,7 +65,7 @@ def ours(people: People, seeds: int, days: int) -> tuple[np.ndarray, float]:
 
 
 def through_environment(people: People, seeds: int, days: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """The same in the environment: glucose of each step, who it was (each episode draws somebody), seconds."""
+    """The same in the environment: glucose of each step, which person (each episode draws somebody), seconds."""
     env = gymnasium.make_vec(
         "doseloop.envs:doseloop/Glucose-v0",
         num_envs=len(people) * seeds,
@@ -76,7 +83,7 @@ def through_environment(people: People, seeds: int, days: int) -> tuple[np.ndarr
     began = time.perf_counter()
     played = play(env, with_doses(BasalBolus()), seed=1)
     seconds = time.perf_counter() - began
-    return played.truth.reshape(len(played.who), -1, 3).mean(axis=2), people.ids[played.who], seconds
+    return played.truth.reshape(len(played.who), -1, 3).mean(axis=2), played.who, seconds
 
 
 def by_patient(glucose: np.ndarray, names: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -123,7 +130,9 @@ def main() -> None:
         theirs = [np.load(f) for f in files]
         people = simglucose_people()
         if args.env:
-            glucose, names, seconds = through_environment(people, args.seeds, args.days)
+            glucose, drawn, seconds = through_environment(people, args.seeds, args.days)
+            names, (loop, _) = people.ids[drawn], ours(people, args.seeds, args.days, drawn)
+            apart = by_patient(loop, names)
         else:
             names = np.tile(people.ids, args.seeds)
             glucose, seconds = ours(people, args.seeds, args.days)
@@ -138,6 +147,15 @@ def main() -> None:
             "ours": {g: {s: round(float(v.mean()), 3) for s, v in rows.items()} for g, rows in mine.items()},
             "ours_interval": {g: {s: between(v) for s, v in rows.items()} for g, rows in mine.items()},
         }
+        if args.env:
+            kept = json.loads((RESULTS / "basal_bolus.json").read_text(encoding="utf-8"))
+            result["loop, same seeds"] = {
+                g: {s: round(float(v.mean()), 3) for s, v in r.items()} for g, r in apart.items()
+            }
+            result |= {k: kept[k] for k in ("simglucose_runs", "simglucose")}
+            runs = {str(n): glucose_scores(glucose[names == n], glucose.shape[1])["ended"] for n in sorted(set(names))}
+            result["ended"] = {n: [int(v.sum()), len(v)] for n, v in runs.items() if v.any()}
+            print("the loop with the same seeds: TIR", {g: r["tir"] for g, r in result["loop, same seeds"].items()})
         if theirs:
             peer = by_patient(
                 np.concatenate([t["glucose"] for t in theirs]), np.concatenate([t["who"] for t in theirs])

@@ -171,7 +171,8 @@ def space(s: Any) -> str:
 def money(env: Any) -> list[str]:
     """Reward and cost."""
     rows = [[f"`reward/{k}`", WORDS[env.name][k]] for k in env.rewards]
-    rows.append(["`reward/end`", f"an end before time: −{number(env.worst)} for each decision that was left"])
+    later = f"; {WORDS[env.name]['outlook']}" if "outlook" in WORDS[env.name] else ""
+    rows.append(["`reward/end`", f"an end before time: −{number(env.worst)} for each decision that was left{later}"])
     costs = [[f"`cost/{k}`", WORDS[env.name][k]] for k in env.costs]
     costs.append(["`cost/end`", f"an end before time: {number(env.worst_cost)} for each decision that was left"])
     return [

@@ -3,7 +3,10 @@
 To add one, add a line to `IDS`: the module of this room, the class for one patient, the vector class.
 
 The specs carry no ``max_episode_steps``: the environments end their episodes themselves, at the length they were made
-with, and a `TimeLimit` around the single one would not know of another length.
+with, and a `TimeLimit` around the single one would not know of another length. `gymnasium.make` with
+``max_episode_steps`` puts such a limit around it and keeps the number from the environment (Gymnasium leaves no way to
+learn it: a spec with a vector entry point may name no wrappers). It cuts an episode without what its end costs: name
+the length by ``hours``, ``minutes`` or ``days`` there.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ class DosingVectorEnv(VectorEnv, abc.ABC):
             writes itself.
         steps: decisions of an episode.
         max_episode_steps: decisions of an episode, in place of the usual number (`gymnasium.make_vec` hands it on;
-            `gymnasium.make` keeps it for a wrapper of its own).
+            `gymnasium.make` keeps it for a `TimeLimit` that cuts episodes without what their end costs: name the hours,
+            minutes or days there).
         grid: see `spaces.Actions`.
         stack: how many past values of the stacked features stand in an observation beside the newest (0: none).
         autoreset_mode: `AutoresetMode` or its value: "NextStep", "SameStep", or "Disabled" (then ``reset`` with a

@@ -1,4 +1,7 @@
-"""What the page of an environment says of its rewards, costs, start, end and splits: `docs/pages.py` prints it."""
+"""What the page of an environment says of its rewards, costs, start, end and splits: `docs/pages.py` prints it.
+
+``outlook`` is what ``reward/end`` holds beside the price of an early end.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "guard": GUARD,
         "start": "A person of the split, in the steady state of the programmed basal rate, at a random time of the day "
         "(`start` fixes it). Nothing is on board, no meal is under way.",
-        "end": "The episode is over for good when true glucose falls below 10 or rises above 600 mg/dL.",
+        "end": "The episode is over for good when the true glucose that is scored falls below 10 or rises above 600 "
+        "mg/dL, or is no longer finite.",
+        "outlook": "when the episode has its whole length and insulin on board (with what the pump is still to "
+        "deliver) would take true glucose below 70 mg/dL by the correction factor, announced carbohydrate under way "
+        "counted by the carbohydrate ratio: the risk of where it would stand, for four hours",
         "splits": SPLITS,
     },
     "doseloop/Propofol-v0": {
@@ -42,8 +49,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "trough": "1 if the true level at the interval's end is above 20 mg/L",
         "guard": GUARD,
         "start": "An adult of the split before the first dose; kidneys that are stable, improve, fail or are injured.",
-        "end": "Nothing but a state that is no longer finite ends a course before its time. At its end what the doses "
-        "will still do in 24 h is counted as `over`.",
+        "end": "Nothing but a state that is no longer finite ends a course before its time.",
+        "outlook": "when the course has its whole length: what the doses given will still do in the next 24 h, by the "
+        "rule of `over`",
         "splits": SPLITS,
     },
     "doseloop/Phenobarbital-v0": {
@@ -53,8 +61,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "toxic": "share of the interval above 50 mg/L, on top",
         "guard": GUARD,
         "start": "A newborn of the split before the first dose.",
-        "end": "Nothing but a state that is no longer finite ends a course before its time. At its end what the doses "
-        "will still do in 24 h is counted as `over`.",
+        "end": "Nothing but a state that is no longer finite ends a course before its time.",
+        "outlook": "when the course has its whole length: what the doses given will still do in the next 24 h, by the "
+        "rule of `over`",
         "splits": SPLITS,
     },
 }

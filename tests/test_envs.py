@@ -108,6 +108,58 @@ def test_seeds(id):
             env.reset(seed=bad)
 
 
+def test_a_length_is_named_by_hours_and_not_by_a_time_limit():
+    """Most insulin in the last of three decisions. Gymnasium's limit cuts without what is still to act; see
+    `envs.registration`."""
+
+    def last(env):
+        env.reset(seed=0)
+        for k in range(3):
+            *_, cut, info = env.step(np.array([-1.0, 1.0 if k == 2 else -1.0]))
+            assert cut == (k == 2)
+        return info["reward/end"]
+
+    how = {"action": "dose", "guard": False}
+    limited, own = one(LOOPS[0], max_episode_steps=3, **how), one(LOOPS[0], **how | {"hours": 0.25})
+    batch = many(LOOPS[0], 1, max_episode_steps=3, **how).unwrapped
+    assert limited.unwrapped.vector.horizon == 24
+    assert own.unwrapped.vector.horizon == batch.horizon == 3
+    assert last(limited) == 0.0
+    assert last(own) < -1.0
+
+
+@pytest.mark.parametrize("rows", ["one", "each"])
+def test_several_levers_on_a_grid_are_multidiscrete(id, rows):
+    """One list is for every lever, a list of lists one for each; a place of it means its value, in the lever's unit."""
+    levers = many(id, 1).unwrapped.actions.levers
+    each = [[0.0, 0.3 * v.high, v.high][: 3 - j] for j, v in enumerate(levers)]
+    shared = [0.0, 1.0]
+    grid = shared if rows == "one" else each
+    env = many(id, 4, grid=grid)
+    wanted = [shared] * len(levers) if rows == "one" else each
+    sizes = [len(r) for r in wanted]
+    if len(levers) == 1:
+        assert env.unwrapped.single_action_space == gymnasium.spaces.Discrete(sizes[0])
+    else:
+        assert env.unwrapped.single_action_space == gymnasium.spaces.MultiDiscrete(sizes)
+    free = many(id, 4)
+    assert np.array_equal(env.reset(seed=3)[0], free.reset(seed=3)[0])
+    env.action_space.seed(2)
+    for _ in range(6):
+        places = env.action_space.sample()
+        columns = places.reshape(4, -1)
+        values = np.column_stack([np.array(r)[columns[:, j]] for j, r in enumerate(wanted)])
+        low, high = (np.array([getattr(v, k) for v in levers]) for k in ("low", "high"))
+        assert np.allclose(env.unwrapped.actions.asked(places, 4, np.empty(values.shape)), values)
+        a, b = env.step(places), free.step((values - low) / (high - low) * 2 - 1)
+        assert np.allclose(a[0], b[0], atol=1e-5)
+        assert np.allclose(a[1], b[1], atol=1e-6)
+    with pytest.raises(DoseloopError, match="the grid has"):
+        env.step(np.full(places.shape, 9))
+    with pytest.raises(DoseloopError, match="whole numbers"):
+        env.step(places.astype(float))
+
+
 def test_what_is_no_action_is_refused(id):
     env = many(id, 3)
     env.reset(seed=0)

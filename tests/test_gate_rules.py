@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from doseloop import therapies
+from doseloop.pkpd.calls import addresses
 from doseloop.safety import HarmLimit
+from doseloop.therapies import gate_loop as g
 from doseloop.therapies.gate import Gate
 from doseloop.therapies.loop_glucose import _limits as glucose_tables
 from doseloop.therapies.loop_propofol import _limits as propofol_tables
@@ -176,3 +178,24 @@ def test_a_clock_that_goes_back_is_refused():
     gate.judge(stream(rng, 1, 5, 1 / 12, np.zeros((1, 1)), np.zeros((1, 1)), 50.0, 1.0), np.zeros((1, 1)))
     with pytest.raises(ValueError, match="order of time"):
         gate.judge(stream(rng, 1, 4, 1 / 12, np.zeros((1, 1)), np.zeros((1, 1)), 50.0, 1.0), np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_names_every_chunk_that_holds_something(seed):
+    # one ring of 12 buckets, so that what is older than it stands alone in the third chunk of eight
+    many, slots, used = 24, 0, 72
+    rows, ring = np.zeros((used + 1, 8)), np.array([2.0, 0.0, 12.0])
+    rows[slots + many : slots + 2 * many] = g.EMPTY
+    rng, when, held = np.random.default_rng(seed), 0.0, []
+    (at,), (rings,) = addresses([rows]), addresses([ring])
+    for _ in range(60):
+        when += float(rng.integers(1, 9))
+        g._fold(at, slots, many, used, rings, 1, 3, 1.0, when, when, -np.inf)
+        full = (rows[many : 2 * many, 3] != g.EMPTY).reshape(-1, g.CHUNK).any(axis=1)
+        mask = int(rows[used].view(np.int64)[3])
+        assert [bool(mask >> c & 1) for c in range(3)] == full.tolist()
+        held.append(int(full.sum()))
+    assert held[0] == 1
+    assert held[-1] == 3
+    assert rows[:many, 3].sum() == 60
+    assert not rows[used].view(np.int64)[[0, 1, 2, 4, 5, 6, 7]].any()

@@ -38,7 +38,8 @@ class VancomycinVectorEnv(WardVectorEnv):
             "pair", "none", or a `virtual.levels.Levels`.
         renal: how kidneys change: "usual", "stable", "improving", "falling", "injury", or a `virtual.renal.Renal`.
         guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
-        belief: whether the plain rules' expectation (level, AUC24, ratio of measured to expected, doubt) is observed.
+        belief: whether the expectation of the guard's plain rules (level, AUC24, ratio of measured to expected, doubt)
+            is observed; it is no twin's posterior.
         randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
             nothing.
         threads: that share the lanes.

@@ -15,9 +15,10 @@ from doseloop.pkpd.errors import DoseloopError
 from doseloop.policies import network
 from doseloop.policies.episodes import play
 from doseloop.policies.training import export
+from doseloop.policies.training.algorithms import make
 from doseloop.policies.training.imitate import imitate
 from doseloop.policies.training.run import EXAM_SEED, Run
-from doseloop.policies.training.settings import Settings, parse, settings, tasks
+from doseloop.policies.training.settings import ALGORITHMS, Settings, parse, settings, tasks
 from doseloop.policies.training.shaping import Multiplier, Shaped
 from doseloop.policies.training.teachers import Lesson, teacher
 
@@ -187,13 +188,25 @@ def test_the_reward_that_is_learnt_from():
     assert multiplier.value < 0.5
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("task", tasks())
-def test_every_task_can_be_made(task):
-    chosen = settings(task, "ppo")
-    env = gymnasium.make_vec(f"doseloop.envs:{chosen.env}", num_envs=2, patients=4, **chosen.kwargs)
-    assert env.single_action_space.shape == (len(chosen.prior),)
-    assert chosen.round % env.unwrapped.horizon == 0  # whole episodes
-    assert chosen.sb3["n_steps"] * chosen.lanes % chosen.sb3["batch_size"] == 0
+def test_every_task_can_be_made(task, algorithm):
+    chosen = settings(task, algorithm)
+    env = SB3VecEnv(
+        gymnasium.make_vec(
+            f"doseloop.envs:{chosen.env}", num_envs=2, patients=4, autoreset_mode="SameStep", **chosen.kwargs
+        )
+    )
+    assert env.action_space.shape == (len(chosen.prior),)
+    assert chosen.round % env.env.unwrapped.horizon == 0  # whole episodes
+    if "n_steps" in chosen.sb3:
+        assert chosen.sb3["n_steps"] * chosen.lanes % chosen.sb3["batch_size"] == 0
+    made = make(
+        replace(chosen, sb3=chosen.sb3 | ({"buffer_size": 100} if "buffer_size" in chosen.sb3 else {})),
+        env,
+        lambda: 1.0,
+    )
+    assert export.arrays(made)[0]["w0"].shape[1] == 64
 
 
 @pytest.mark.parametrize(

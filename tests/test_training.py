@@ -201,11 +201,8 @@ def test_every_task_can_be_made(task, algorithm):
     assert chosen.round % env.env.unwrapped.horizon == 0  # whole episodes
     if "n_steps" in chosen.sb3:
         assert chosen.sb3["n_steps"] * chosen.lanes % chosen.sb3["batch_size"] == 0
-    made = make(
-        replace(chosen, sb3=chosen.sb3 | ({"buffer_size": 100} if "buffer_size" in chosen.sb3 else {})),
-        env,
-        lambda: 1.0,
-    )
+    few = {"buffer_size": 100} if "buffer_size" in chosen.sb3 else {"batch_size": 2 * chosen.sb3["n_steps"]}
+    made = make(replace(chosen, sb3=chosen.sb3 | few), env, lambda: 1.0)
     assert export.arrays(made)[0]["w0"].shape[1] == 64
 
 

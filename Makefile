@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages results clean
+.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages results leaderboard clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## recommend a dose for a real phenobarbital infant: plot and JSON in out/
 	@$(BIN)/doseloop demo
@@ -59,6 +59,9 @@ bench: warm  ## all benchmarks
 
 pages: $(READY)  ## write docs/envs, a page for each environment, from docstrings, spaces and measured scores
 	@$(BIN)/python docs/pages.py
+
+leaderboard: warm  ## every policy on the same held-out patients: docs/leaderboard.md and the README's table (QUICK=1: a few)
+	@$(BIN)/python benchmarks/leaderboard.py --workers $(WORKERS) $(if $(QUICK),--quick)
 
 results: $(READY)  ## write the README's table from benchmarks/results
 	@$(BIN)/python docs/results.py

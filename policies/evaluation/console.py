@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,9 @@ def played(
 
     who = {c.name: c for c in contestants(saved.env, policies)}
     known = {k: r for k, r in saved.rows.items() if k[0] in who and k[1] in arms}
+    for k in [k for k in known if who[k[0]].meta]:  # a network that was trained anew is another
+        if saved.about[k].get("network", {}).get("digest") != _digest(who[k[0]]):
+            del known[k]
     now = made()
     with tqdm(total=1, unit="episode", file=sys.stderr, disable=None, leave=False, mininterval=0.2) as bar:
 
@@ -123,6 +128,12 @@ def _training(who: Contestant) -> dict[str, Any]:
     """What a network's file says of how it came about."""
     if not who.meta:
         return {}
-    told = {k: who.meta[k] for k in ("algorithm", "seed", "git") if k in who.meta}
+    told = {k: who.meta[k] for k in ("name", "algorithm", "seed", "git") if k in who.meta} | {"digest": _digest(who)}
     spent = [float(point["cpu_seconds"]) for point in who.meta.get("curve", []) if "cpu_seconds" in point]
     return {"network": told} | ({"training_hours": max(spent) / 3600.0} if spent else {})
+
+
+def _digest(who: Contestant) -> str:
+    """Of what a network's file says of itself: another training is another network."""
+    text = json.dumps(who.meta, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,10 +2,12 @@
 
 ::
 
-    {"format": 1, "env": …, "patients": …, "seed": …, "persons": …, "seeds": […], "rows": [{"policy": …, "arm": …,
+    {"format": 1, "env": …, "patients": …, "seed": …, "persons": …, "seeds": […],
+     "who": […], "group": […], "rows": [{"policy": …, "arm": …,
      "returns": […], "cost": […], "scores": {…}, "made": {"commit": …, "versions": …}, …}, …]}
 
-Numbers are kept to six digits, and everything that is reported is computed from what is kept.
+Numbers are kept to six digits, and a list of one number stands for as many as there are patients. Everything that is
+reported is computed from what is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +76,9 @@ class Saved:
 
     def add(self, result: Result, **about: Any) -> Result:
         """Take in a row; hands back what is kept of it."""
-        key = (result.policy, result.arm)
+        key, met = (result.policy, result.arm), next(iter(self.rows.values()), result)
+        if not (np.array_equal(met.who, result.who) and np.array_equal(met.seeds, result.seeds)):
+            raise ValueError(f"{result.policy}, {result.arm}: other patients than those of the rows that are there")
         self.rows[key] = kept = settled(result)
         self.about[key] = about
         return kept
@@ -98,6 +102,8 @@ class Saved:
             "seed": self.seed,
             "persons": self.persons,
             "seeds": [] if shared is None else shared.seeds.tolist(),
+            "who": [] if shared is None else shared.who.tolist(),
+            "group": [] if shared is None else shared.group.tolist(),
             "rows": [{**_row(r), **self.about[k]} for k, r in self.rows.items()],
         }
         text = NUMBERS.sub(lambda m: re.sub(r"\s+", "", m.group()), json.dumps(data, indent=1, allow_nan=False))
@@ -127,13 +133,14 @@ class Saved:
 
 
 def _tidy(values: np.ndarray) -> list[float | None]:
-    """Six digits; null where a number is infinite."""
+    """Six digits; null where a number is infinite; one of them where all are the same."""
     v = np.asarray(values, dtype=float)
-    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in v.tolist()]
+    out = [float(f"{x:.6g}") if np.isfinite(x) else None for x in v.tolist()]
+    return out[:1] if out and all(x == out[0] for x in out) else out
 
 
-def _untidy(values: Iterable[float | None]) -> np.ndarray:
-    return np.array([np.inf if v is None else v for v in values], dtype=float)
+def _untidy(values: Sequence[float | None], n: int) -> np.ndarray:
+    return np.broadcast_to(np.array([np.inf if v is None else v for v in values], dtype=float), (n,)).copy()
 
 
 TABLES = ("parts", "scores", "filter")
@@ -145,8 +152,6 @@ def _row(r: Result) -> dict[str, Any]:
         "arm": r.arm,
         "decisions": r.decisions,
         "seconds": float(f"{r.seconds:.6g}"),
-        "who": r.who.tolist(),
-        "group": r.group.tolist() if len(set(r.group.tolist())) > 1 else sorted(set(r.group.tolist())),
         "returns": _tidy(r.returns),
         "cost": _tidy(r.cost),
         "ended": np.flatnonzero(r.ended).tolist(),
@@ -155,38 +160,28 @@ def _row(r: Result) -> dict[str, Any]:
 
 
 def _result(row: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Result, dict[str, Any]]:
-    n, group = len(row["returns"]), row["group"]
+    n = len(data["seeds"])
     ended = np.zeros(n, dtype=bool)
     ended[row["ended"]] = True
-    known: Sequence[str] = (
-        "policy",
-        "arm",
-        "decisions",
-        "seconds",
-        "who",
-        "group",
-        "returns",
-        "cost",
-        "ended",
-        *TABLES,
-    )
+    known: Sequence[str] = ("policy", "arm", "decisions", "seconds", "returns", "cost", "ended", *TABLES)
     result = Result(
         data["env"],
         row["policy"],
         row["arm"],
         np.array(data["seeds"], dtype=np.int64),
-        np.array(row["who"], dtype=np.int64),
-        np.array(group * n if len(group) == 1 else group),
-        _untidy(row["returns"]),
-        _untidy(row["cost"]),
+        np.array(data["who"], dtype=np.int64),
+        np.array(data["group"]),
+        _untidy(row["returns"], n),
+        _untidy(row["cost"], n),
         ended,
         decisions=row["decisions"],
         seconds=row["seconds"],
-        **{t: {k: _untidy(v) for k, v in row[t].items()} for t in TABLES},
+        **{t: {k: _untidy(v, n) for k, v in row[t].items()} for t in TABLES},
     )
     return result, {k: v for k, v in row.items() if k not in known}
 
 
 def settled(result: Result) -> Result:
     """A result as it will be read again: what is reported now and later is the same."""
-    return _result(json.loads(json.dumps(_row(result))), {"env": result.env, "seeds": result.seeds.tolist()})[0]
+    match = {"env": result.env, **{k: getattr(result, k).tolist() for k in ("seeds", "who", "group")}}
+    return _result(json.loads(json.dumps(_row(result))), match)[0]

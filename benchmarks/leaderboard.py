@@ -23,7 +23,7 @@ from doseloop.policies.evaluation.contestants import contestants, names
 from doseloop.policies.evaluation.picture import plot
 from doseloop.policies.evaluation.report import HOW, arm_tables, cell, table
 from doseloop.policies.evaluation.saved import Saved
-from doseloop.policies.evaluation.summary import summary
+from doseloop.policies.evaluation.statistics import bootstrap, mean
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "leaderboard.md"
@@ -86,10 +86,11 @@ def short(saved: Saved) -> list[list[str]]:
     best = {c.name for c in contestants(saved.env, [p for p in policies(of(saved), "") if p != "zero"])}
     for p, r in rows.items():
         if p in best:
-            s = summary(r)
-            scores = "; ".join(f"{what.label.removesuffix(', %')} {cell(s.scores[k])}" for k, what in shown)
+            told = [bootstrap(v, mean, r.group) for v in (r.returns, r.cost, *(r.scores[k] for k, _ in shown))]
+            returns, cost, *scores = map(cell, told)
             label = str(saved.about[p, "nominal"].get("label", p))
-            out.append([of(saved), label, cell(s.returns), scores, cell(s.cost)])
+            named = "; ".join(f"{what.label.removesuffix(', %')} {c}" for (_, what), c in zip(shown, scores))
+            out.append([of(saved), label, returns, named, cost])
     return out
 
 

@@ -74,6 +74,11 @@ class Result:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    @property
+    def harm(self) -> np.ndarray:
+        """(n,) the cost without what only counts doses that the environment's guard refused or lowered."""
+        return np.asarray(self.cost - self.parts.get("cost/guard", 0.0))
+
     @classmethod
     def joined(cls, blocks: Sequence[Result]) -> Result:
         """Blocks of one policy and arm as one result."""

@@ -17,7 +17,8 @@ HOW = (
     "Every policy meets the same patients under the same noise; every episode is another patient of the test split. "
     "In brackets 95 % intervals, stratified bootstrap over patients (by group). Return: sum of rewards, 0 is best; "
     "IQM: mean of the middle half; worst 5 %: mean of the lowest twentieth. A run that ended early is charged the "
-    "worst risk for all that was left of its horizon; its clinical scores stay where it ended. Cost: the environment's "
+    "worst risk for all that was left of its horizon; its clinical scores stay where it ended. Cost: the "
+    "environment's; harm: of it, what is not its guard refusing doses "
     "(`docs/envs`). ms: processor time of one decision. Training: processor hours, as the network's file says."
 )
 
@@ -66,14 +67,15 @@ def arm_tables(saved: Saved, name: str) -> list[str]:
     label = {p: str(saved.about[p, name].get("label", p)) for p in rows}
     found = {p: summary(r) for p, r in rows.items()}
     filtered = any(s.changed is not None for s in found.values())
-    head = ["policy", "return", "IQM", "worst 5 %", "cost", "cost, worst 5 %", "ended early, %", "ms", "training, h"]
+    head = ["policy", "return", "IQM", "worst 5 %", "cost", "harm", "cost, worst 5 %", "ended early, %", "ms"]
+    head.append("training, h")
     body: list[list[str]] = []
     for p, s in found.items():
         spent: Any = saved.about[p, name].get("training_hours")
         body.append(
             [
                 label[p],
-                *map(cell, (s.returns, s.middle, s.tail, s.cost, s.cost_tail, s.ended)),
+                *map(cell, (s.returns, s.middle, s.tail, s.cost, s.harm, s.cost_tail, s.ended)),
                 number(s.milliseconds),
                 "" if spent is None else number(float(spent)),
             ]
@@ -91,6 +93,7 @@ def arm_tables(saved: Saved, name: str) -> list[str]:
             cell(d.returns),
             cell(d.middle),
             cell(d.cost),
+            cell(d.harm),
             cell(next(iter(d.scores.values()))),
         ]
         for d in differences(rows)
@@ -102,7 +105,11 @@ def arm_tables(saved: Saved, name: str) -> list[str]:
         *table(head, body),
         *table(["policy", *(s.label for s in shown.values())], scores),
         *(
-            ["Differences, patient by patient:", "", *table(["policy", "less", "return", "IQM", "cost", first], gaps)]
+            [
+                "Differences, patient by patient:",
+                "",
+                *table(["policy", "less", "return", "IQM", "cost", "harm", first], gaps),
+            ]
             if gaps
             else []
         ),

@@ -20,7 +20,8 @@ class Summary:
 
     Attributes:
         returns, middle, tail: mean, interquartile mean and worst 5 % (CVaR) of the episodes' returns.
-        cost, cost_tail: mean, and mean of the 5 % of episodes with the highest cost.
+        cost: mean. harm: of it, what is not the environment's guard refusing a dose. cost_tail: mean of the 5 % of
+            episodes with the highest cost.
         ended: per cent of runs that ended before their time.
         scores: clinical scores by name.
         milliseconds: of processor time a decision.
@@ -31,6 +32,7 @@ class Summary:
     middle: Estimate
     tail: Estimate
     cost: Estimate
+    harm: Estimate
     cost_tail: Estimate
     ended: Estimate
     scores: Mapping[str, Estimate]
@@ -41,13 +43,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """A policy less another on the same patients: mean return, cost, and each clinical score that has a mean."""
+    """A policy less another on the same patients: mean return, cost, harm, and each clinical score that has a mean."""
 
     policy: str
     than: str
     returns: Estimate
     middle: Estimate
     cost: Estimate
+    harm: Estimate
     scores: Mapping[str, Estimate]
 
 
@@ -60,6 +63,7 @@ def summary(r: Result) -> Summary:
         bootstrap(r.returns, iqm, strata),
         bootstrap(r.returns, worst, strata),
         bootstrap(r.cost, mean, strata),
+        bootstrap(r.harm, mean, strata),
         _negative(bootstrap(-r.cost, worst, strata)),
         bootstrap(100.0 * r.ended, mean, strata),
         {k: bootstrap(r.scores[k], STATISTICS[s.by], strata) for k, s in SHOWN[r.env].items()},
@@ -88,6 +92,7 @@ def _difference(a: Result, b: Result) -> Difference:
         paired(a.returns, b.returns, mean, strata),
         paired(a.returns, b.returns, iqm, strata),
         paired(a.cost, b.cost, mean, strata),
+        paired(a.harm, b.harm, mean, strata),
         {k: paired(a.scores[k], b.scores[k], mean, strata) for k in names},
     )
 

@@ -1,6 +1,6 @@
 """The networks that ship, on the test split: returns and clinical scores beside the usual protocol's, same patients.
 
-300 episodes, lane k with seed 20,000 + k, as in `merit.py`. Differences from the usual protocol are paired; intervals
+300 episodes, lane k with seed 20,000 + k. Differences from the usual protocol are paired; intervals
 are 95 %, bootstrap over episodes. The time of a decision is of one patient alone, called from Python.
 
     .venv/bin/python benchmarks/trained.py [--patients 300] [--only NAME]
@@ -17,25 +17,35 @@ import gymnasium
 import numpy as np
 from common import RESULTS, save
 from doseloop.policies import network
-from doseloop.policies.episodes import Episodes, play, with_doses
-from merit import BOUTS, interval
+from doseloop.policies.episodes import Episodes, play
+from doseloop.policies.evaluation.arms import arm
+from doseloop.policies.evaluation.clinical import SHOWN, clinical_scores
+from doseloop.policies.evaluation.contestants import contestants
+from doseloop.policies.evaluation.statistics import bootstrap
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Mean with its 95 % bootstrap interval."""
+    e = bootstrap(values)
+    return {"mean": e.value, "low": e.low, "high": e.high}
 
 
 def usual(id: str, how: Mapping[str, Any], n: int, seed: int) -> tuple[Episodes, Any]:
     """The usual protocol on the same patients; what surrounds them is the network's, the levers are the doses."""
     surroundings = {k: v for k, v in how.items() if k not in ("action", "belief", "stack", "observation")}
-    env: Any = gymnasium.make_vec(id, num_envs=n, split="test", patients=n, **surroundings, **BOUTS[id].doses)
-    return play(env, with_doses(BOUTS[id].policies["usual"](env.unwrapped)), seed), env.unwrapped
+    (protocol,) = contestants(id, ["usual"])
+    env: Any = gymnasium.make_vec(id, num_envs=n, split="test", patients=n, **surroundings, **protocol.keywords)
+    return play(env, protocol.make(env.unwrapped, arm(id, "nominal")), seed), env.unwrapped
 
 
 def row(played: Episodes, env: Any, id: str) -> dict[str, Any]:
     """Return, cost, ended and clinical scores."""
-    scores = BOUTS[id].scores(played, env)
+    scores = clinical_scores(env, played)
     return {
         "return": interval(played.reward),
         "cost": interval(played.cost),
         "ended": float(played.ended.mean()),
-        "scores": {k: interval(np.nan_to_num(scores[k], posinf=1e3)) for k in BOUTS[id].shown},
+        "scores": {k: interval(np.nan_to_num(scores[k], posinf=1e3)) for k in SHOWN[id]},
     }
 
 

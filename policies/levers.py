@@ -27,9 +27,10 @@ def doses_of(env: Any, levers: np.ndarray) -> np.ndarray:
     Raises:
         DoseloopError: levers of which nothing is known here.
     """
-    if hasattr(env, "doses"):
-        return np.asarray(env.doses(levers), dtype=float)[:, None]
     units, known = tuple(v.unit for v in env.actions.levers), env.known
+    if not hasattr(env.therapy, "actuators"):  # a ward: one dose, in mg, mg/kg or multiples of the usual mg/kg
+        per_kg = {"mg": 0.0, "mg/kg": 1.0}.get(units[0], env.usual)
+        return np.asarray(levers * (per_kg * known["weight"])[:, None] if per_kg else levers, dtype=float)
     if units == ("U/h", "U") or units == ("mg/min",):
         return levers.astype(float)
     if units == ("U/h",):

@@ -136,7 +136,7 @@ def readme(text: str, folder: Path) -> str:
             body += short(saved) if "nominal" in saved.arms else []
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    lines = table(["environment", "policy", "return", "scores", "cost"], body)
+    lines = table(["environment", "policy", "return", "scores", "cost"], body) if body else []
     return f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"{END}{after}"
 
 

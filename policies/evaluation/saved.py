@@ -39,10 +39,13 @@ NUMBERS = re.compile(r"\[[\s\d.,eE+\-]+\]|\[(?:\s*(?:true|false|null|\"[\w \-]*\
 def made() -> dict[str, Any]:
     """What a number depends on beside its seed: versions, commit, processor."""
     root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.npz")
+        commit = git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         commit = ""  # installed from a wheel
     versions = {"doseloop": __version__, "python": platform.python_version()}

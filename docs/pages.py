@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,25 @@ from doseloop.envs.randomise import QUANTITIES
 from doseloop.envs.registration import IDS
 from doseloop.envs.vector import DosingVectorEnv
 from doseloop.envs.words import WORDS
-from doseloop.policies.evaluation.clinical import SHOWN
-from doseloop.policies.evaluation.contestants import LABELS
-from doseloop.policies.evaluation.report import cell, table
-from doseloop.policies.evaluation.saved import Saved
-from doseloop.policies.evaluation.statistics import STATISTICS, bootstrap, mean
 from gymnasium.envs.registration import load_env_creator
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
+POLICIES = {
+    "random": "random actions",
+    "zero": "nothing given",
+    "usual": "usual protocol",
+    "nomogram": "nomogram by weight and creatinine",
+    "pid": "PID",
+    "mpc": "MPC with estimator",
+    "oracle": "oracle: MPC told the true patient",
+}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown."""
+    line = lambda cells: f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |"  # noqa: E731
+    return [line(head), line(["---"] * len(head)), *(line(r) for r in rows), ""]
 
 
 def sections(doc: str) -> dict[str, str]:
@@ -175,23 +186,28 @@ def money(env: Any) -> list[str]:
 
 
 def scores(id: str) -> list[str]:
-    """Measured scores of the baselines, from benchmarks/results/leaderboard_*.json."""
-    path = RESULTS / f"leaderboard_{file_of(id).removesuffix('.md')}.json"
-    saved = Saved.read(path) if path.exists() else None
-    rows = {} if saved is None else {p: r for p, r in saved.of("nominal").items() if p in LABELS}
-    if saved is None or not rows:
-        return ["Not measured yet (`make leaderboard`).", ""]
-    body = []
-    for p, r in rows.items():
-        means = [bootstrap(v, mean, r.group) for v in (r.returns, r.cost)]
-        means += [bootstrap(r.scores[k], STATISTICS[s.by], r.group) for k, s in SHOWN[id].items()]
-        body.append([LABELS[p], *map(cell, means)])
+    """Measured scores of the baselines, from benchmarks/results/merit.json."""
+    path = RESULTS / "merit.json"
+    found = json.loads(path.read_text(encoding="utf-8")).get(id) if path.exists() else None
+    if not found:
+        return ["Not measured yet (`benchmarks/merit.py`).", ""]
+    rows, names = found["rows"], list(next(iter(found["rows"].values()))["scores"])
+    cells = lambda v: f"{v['mean']:.3g} ({v['low']:.3g} to {v['high']:.3g})"  # noqa: E731
+    body = [
+        [POLICIES[k], cells(r["return"]), cells(r["cost"]), *(cells(r["scores"][s]) for s in names)]
+        for k in POLICIES
+        if (r := rows.get(k))
+    ]
+    labels = [found["shown"][s] for s in names]
+    gap = [[*(POLICIES[p] for p in k.split(" to ")), cells(v)] for k, v in found["gaps"].items()]
     return [
-        f"`make leaderboard`: {saved.patients} patients of the test split, the same patients and noise for all; mean "
-        "and 95 % bootstrap interval. The oracle knows what no bedside has: a yardstick, not a treatment. Trained "
-        "networks, other arms, worst cases and differences: [leaderboard.md](../leaderboard.md).",
+        f"`benchmarks/merit.py`: {found['patients']} episodes of the test split, the same patients and noise for all; "
+        "mean and 95 % bootstrap interval. The oracle knows what no bedside has: a yardstick, not a treatment.",
         "",
-        *table(["policy", "return", "cost", *(s.label for s in SHOWN[id].values())], body),
+        *table(["policy", "return", "cost", *labels], body),
+        "Paired differences of returns:",
+        "",
+        *table(["from", "to", "gain"], gap),
     ]
 
 

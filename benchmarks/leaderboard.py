@@ -123,9 +123,15 @@ def page(folder: Path) -> str:
                     "",
                     f"{saved.patients} patients, seeds from {saved.seed}, commit {', '.join(sorted(commits))}.",
                     "",
+                    *([f"![returns and profiles](img/{picture(therapy).name})", ""] if arm == "nominal" else []),
                     *body[2:],
                 ]
     return "\n".join(lines)
+
+
+def picture(therapy: str) -> Path:
+    """Of the nominal arm."""
+    return ROOT / "docs" / "img" / f"leaderboard_{therapy}.png"
 
 
 def readme(text: str, folder: Path) -> str:
@@ -177,7 +183,7 @@ def main() -> None:
         return
     for therapy in which:
         for saved in kept(folder, therapy)[:1]:
-            plot(saved, ROOT / "docs" / "img" / f"leaderboard_{therapy}.png")
+            plot(saved, picture(therapy))
     write(folder)
 
 

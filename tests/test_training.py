@@ -143,6 +143,14 @@ def test_an_untrained_network_asks_for_the_prior(tmp_path):
         assert np.abs(trained.network({}).act(seen) - [-0.5, 0.0]).max() < 0.1
 
 
+def test_with_a_limit_the_network_that_is_kept_holds_it(tmp_path):
+    rows = [{"cost": c, "score": s} for c, s in ((9.0, -1.0), (7.0, -2.0), (4.0, -9.0), (5.0, -8.0), (6.0, -0.5))]
+    bound, free = run(tmp_path / "a", small(limit=5.0)), run(tmp_path / "b", small())
+    assert max(rows, key=bound._rank) == rows[3]
+    assert max(rows[:2], key=bound._rank) == rows[1]
+    assert max(rows, key=free._rank) == rows[4]
+
+
 def test_noise_falls_along_a_line(tmp_path):
     told = []
     trained = run(tmp_path / "a", small(noise=[-1.0, -3.0]))

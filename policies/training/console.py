@@ -61,8 +61,8 @@ def train(args: argparse.Namespace, bridge: Callable[[], Callable[[Any], Any]]) 
                 with SummaryWriter(str(folder / "events"), purge_step=run.model.num_timesteps + 1) as writer:
                     run.log_to(writer)
                     run.learn()
-        best = max(run.curve, key=lambda row: row["score"])
-        rows.append((run.name, best, run.curve[-1], folder / "best.npz"))
+        assert run.best is not None
+        rows.append((run.name, run.best, run.curve[-1], folder / "best.npz"))
         print(_row(*rows[-1]), flush=True)
     scores = [row[1]["score"] for row in rows]
     if len(rows) > 1:

@@ -54,7 +54,8 @@ class Run:
             line.
 
     Attributes:
-        done: rounds. curve: one row an examination: steps, score, cost, ended, λ, wall and CPU seconds so far.
+        done: rounds. best: the examination whose network is kept.
+        curve: one row an examination: steps, score, cost, ended, λ, wall and CPU seconds so far.
 
     Raises:
         DoseloopError: a checkpoint where none is to be resumed, or of other settings.
@@ -74,7 +75,8 @@ class Run:
         self.settings, self.seed, self.folder, self.tell = settings, seed, folder, tell
         self.writer: Any = None
         self.file, self.examined = folder / "checkpoint.pt", examined
-        self.done, self.best, self.spent = 0, -np.inf, [0.0, 0.0]
+        self.done, self.spent = 0, [0.0, 0.0]
+        self.best: dict[str, float] | None = None
         self.curve: list[dict[str, float]] = []
         kept = checkpoint.load(self.file, settings, seed) if self.file.exists() else None
         if kept is not None and not resume:
@@ -183,12 +185,18 @@ class Run:
             for key in ("score", "cost", "ended", "multiplier"):
                 self.writer.add_scalar(f"validation/{key}", row[key], row["steps"])
             self.writer.flush()
-        if row["score"] > self.best:
-            self.best = row["score"]
+        if self.best is None or self._rank(row) > self._rank(self.best):
+            self.best = row
             best = self.network({"score": {k: row[k] for k in ("steps", "score", "cost", "ended")}})
             write(self.folder / "best.npz", best.meta, best.arrays)
         self._keep()
-        self.tell("exam", {**row, "best": self.best})
+        self.tell("exam", {**row, "best": self.best["score"]})
+
+    def _rank(self, row: Mapping[str, float]) -> tuple[bool, float]:
+        """Higher is better: by score; with a limit those that hold it by score, before those that do not by cost."""
+        limit = self.settings.limit
+        holds = limit is None or row["cost"] <= limit
+        return holds, row["score"] if holds else -row["cost"]
 
     def network(self, more: Mapping[str, Any]) -> Network:
         """The model as it is now, with what its file tells of it."""

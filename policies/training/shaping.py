@@ -21,7 +21,7 @@ class Multiplier:
         value: λ.
     """
 
-    def __init__(self, limit: float, rate: float = 0.3, value: float = 0.01) -> None:
+    def __init__(self, limit: float, rate: float = 0.3, value: float = 0.1) -> None:
         self.limit, self.rate, self.value = limit, rate, value
 
     def update(self, cost: float) -> None:

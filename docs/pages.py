@@ -17,19 +17,11 @@ from doseloop.envs.randomise import QUANTITIES
 from doseloop.envs.registration import IDS
 from doseloop.envs.vector import DosingVectorEnv
 from doseloop.envs.words import WORDS
+from doseloop.policies.evaluation.contestants import LABELS
 from gymnasium.envs.registration import load_env_creator
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
-POLICIES = {
-    "random": "random actions",
-    "zero": "nothing given",
-    "usual": "usual protocol",
-    "nomogram": "nomogram by weight and creatinine",
-    "pid": "PID",
-    "mpc": "MPC with estimator",
-    "oracle": "oracle: MPC told the true patient",
-}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -194,12 +186,12 @@ def scores(id: str) -> list[str]:
     rows, names = found["rows"], list(next(iter(found["rows"].values()))["scores"])
     cells = lambda v: f"{v['mean']:.3g} ({v['low']:.3g} to {v['high']:.3g})"  # noqa: E731
     body = [
-        [POLICIES[k], cells(r["return"]), cells(r["cost"]), *(cells(r["scores"][s]) for s in names)]
-        for k in POLICIES
+        [LABELS[k], cells(r["return"]), cells(r["cost"]), *(cells(r["scores"][s]) for s in names)]
+        for k in LABELS
         if (r := rows.get(k))
     ]
     labels = [found["shown"][s] for s in names]
-    gap = [[*(POLICIES[p] for p in k.split(" to ")), cells(v)] for k, v in found["gaps"].items()]
+    gap = [[*(LABELS[p] for p in k.split(" to ")), cells(v)] for k, v in found["gaps"].items()]
     return [
         f"`benchmarks/merit.py`: {found['patients']} episodes of the test split, the same patients and noise for all; "
         "mean and 95 % bootstrap interval. The oracle knows what no bedside has: a yardstick, not a treatment.",

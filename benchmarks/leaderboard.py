@@ -47,6 +47,8 @@ def policies(therapy: str, arm: str) -> list[str]:
     nominal arm all its seeds."""
     shipped = [n.removeprefix(f"{therapy}-") for n in network.shipped() if n.startswith(f"{therapy}-")]
     algorithms = list(dict.fromkeys(n.rpartition("-")[0] for n in shipped))
+    # those that were trained without announcements play where none are made
+    algorithms = [a for a in algorithms if a.startswith("unannounced") == (arm == "unannounced")]
     guarded = [*algorithms, "usual"]
     out = [*names(ENVS[therapy]), *algorithms, *(f"{a}+guard" for a in guarded)]
     return out + ([f"{a}-*" for a in algorithms] if arm == "nominal" else [])

@@ -200,10 +200,12 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
             r, colour = rows[k]["return"], colours.get(k, "#2f855a")
             ax.plot([r["low"], r["high"]], [y, y], color=colour, lw=5, alpha=0.35, solid_capstyle="round")
             ax.plot(r["mean"], y, "o", color=colour, ms=6.5)
-            ax.annotate(f"{r['mean']:.2f}", (r["mean"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+            ax.annotate(f"{r['mean']:.3g}", (r["mean"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         ax.set_yticks(range(len(names)), [NAMES.get(k, k) for k in names], fontsize=9)
         ax.set_ylim(-0.6, len(names) - 0.25)
         ax.set_xscale("symlog", linthresh=0.01)
+        means = [rows[k]["return"]["mean"] for k in names]
+        ax.set_xlim(1.25 * min(means), 0.6 * max(means) if max(means) < -0.05 else 0.004)
         ax.set_title(f"{id}, {results[id]['patients']} episodes of the test split", loc="left", fontsize=9.5)
         ax.set_facecolor("#fbfaf7")
         ax.grid(axis="x", color="#e6e3dc", lw=0.7)

@@ -83,7 +83,7 @@ def _profiles(ax: Any, saved: Saved, name: str, colour: dict[str, str]) -> None:
     every = np.concatenate(list(losses.values()))
     low = max(_scale(every), 1e-4)
     at = np.geomspace(low, max(float(every.max()), 1.1 * low), 80)
-    for p, loss in losses.items():
+    for p, loss in list(losses.items())[: len(COLOURS)]:  # more could not be told apart
         # share of episodes that lost no more than this, which is a return of at least minus that
         share, least, best = profile(-loss, -at)
         ax.plot(at, share, color=colour[p], lw=1.4, label=p)

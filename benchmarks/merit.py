@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,96 +23,41 @@ import gymnasium
 import numpy as np
 from common import RESULTS, save
 from doseloop.envs.registration import IDS
-from doseloop.policies.anaesthesia_mpc import AnaesthesiaMPC
-from doseloop.policies.basal_bolus import BasalBolus
-from doseloop.policies.episodes import Episodes, play, with_doses
-from doseloop.policies.glucose_mpc import GlucoseMPC
-from doseloop.policies.oracle import AnaesthesiaOracle, GlucoseOracle
-from doseloop.policies.pid import PID
-from doseloop.policies.target_controlled import TargetControlled, Titration
-from doseloop.policies.ward import Nomogram, UsualProtocol
-from doseloop.policies.ward_mpc import WardMPC
-from doseloop.virtual.anaesthesia_scores import anaesthesia_scores
-from doseloop.virtual.glucose_scores import glucose_scores
+from doseloop.policies.episodes import Episodes, play
+from doseloop.policies.evaluation.arms import NOMINAL
+from doseloop.policies.evaluation.clinical import clinical_scores
+from doseloop.policies.evaluation.contestants import contestants, names
 
 ORDER = ("random", "zero", "usual", "nomogram", "pid", "mpc", "oracle")
 NAMES = {"usual": "usual protocol", "nomogram": "nomogram", "pid": "PID", "mpc": "MPC", "oracle": "oracle"}
 
 
-@dataclass(frozen=True)
-class Bout:
-    """How an environment's policies are made and scored.
-
-    Attributes:
-        doses: keywords with which its levers are the therapy's actuators.
-        policies: by name, made from the environment.
-        scores: of what was played.
-        shown: scores in tables, with what they are.
-    """
-
-    doses: Mapping[str, Any]
-    policies: Mapping[str, Callable[[Any], Any]]
-    scores: Callable[[Episodes, Any], Mapping[str, np.ndarray]]
-    shown: Mapping[str, str]
-
-
-BOUTS = {
-    "doseloop/Glucose-v0": Bout(
-        {"action": "dose"},
-        {
-            "usual": lambda env: BasalBolus(),
-            "mpc": lambda env: GlucoseMPC(interval=env.world.interval),
-            "oracle": lambda env: GlucoseOracle(env.privileged, interval=env.world.interval),
-        },
-        lambda e, env: glucose_scores(e.truth, e.truth.shape[1]),
-        {"tir": "% in 70-180", "tbr": "% below 70", "tbr54": "% below 54", "tar": "% above 180", "magni": "Magni risk"},
-    ),
-    "doseloop/Propofol-v0": Bout(
-        {"action": "rate"},
-        {
-            "usual": lambda env: TargetControlled(interval=env.world.interval, titration=Titration()),
-            "pid": lambda env: PID(env.world.interval),
-            "mpc": lambda env: AnaesthesiaMPC(interval=env.world.interval),
-            "oracle": lambda env: AnaesthesiaOracle(env.privileged, interval=env.world.interval),
-        },
-        lambda e, env: anaesthesia_scores(e.truth, env.world.tick),
-        {"in_range": "% in 40-60", "below40": "% below 40", "above60": "% above 60", "mdape": "MDAPE, %"},
-    ),
-    "doseloop/Phenobarbital-v0": Bout(
-        {"action": "dose"},
-        {
-            "usual": lambda env: UsualProtocol(env.therapy),
-            "mpc": lambda env: WardMPC(env.therapy, interval=env.world.interval),
-            "oracle": lambda env: WardMPC(env.therapy, interval=env.world.interval, truth=env.privileged),
-        },
-        lambda e, env: share_of(e.truth, 15.0, 40.0),
-        {"inside": "% of time in 15-40 mg/L", "below": "% below 15", "above": "% above 40"},
-    ),
-    "doseloop/Vancomycin-v0": Bout(
-        {"action": "dose"},
-        {
-            "usual": lambda env: UsualProtocol(env.therapy),
-            "nomogram": lambda env: Nomogram(),
-            "mpc": lambda env: WardMPC(env.therapy, interval=env.world.interval),
-            "oracle": lambda env: WardMPC(env.therapy, interval=env.world.interval, truth=env.privileged),
-        },
-        lambda e, env: share_of(daily(e.truth, env), 400.0, 600.0),
-        {"inside": "% of days with AUC24 in 400-600", "below": "% below 400", "above": "% above 600"},
-    ),
+# Clinical scores in tables, by the names of `policies.evaluation.clinical`, with what they are.
+SHOWN: Mapping[str, Mapping[str, str]] = {
+    "doseloop/Glucose-v0": {
+        "tir": "% in 70-180",
+        "tbr": "% below 70",
+        "tbr54": "% below 54",
+        "tar": "% above 180",
+        "magni": "Magni risk",
+    },
+    "doseloop/Propofol-v0": {
+        "in_range": "% in 40-60",
+        "below40": "% below 40",
+        "above60": "% above 60",
+        "mdape": "MDAPE, %",
+    },
+    "doseloop/Phenobarbital-v0": {
+        "inside": "% of time in 15-40 mg/L",
+        "below": "% below 15",
+        "above": "% above 40",
+    },
+    "doseloop/Vancomycin-v0": {
+        "auc_inside": "% of days with AUC24 in 400-600",
+        "auc_below": "% below 400",
+        "auc_above": "% above 600",
+    },
 }
-
-
-def daily(truth: np.ndarray, env: Any) -> np.ndarray:
-    """(n, days) AUC24 from the levels of each tick, by the trapezoid (scores only; rewards use the exact integral)."""
-    ticks, tick = round(24.0 / env.world.tick), env.world.tick
-    before = np.concatenate([np.zeros((len(truth), 1)), truth[:, :-1]], axis=1)
-    return ((before + truth) * (tick / 2)).reshape(len(truth), -1, ticks).sum(axis=2)
-
-
-def share_of(values: np.ndarray, low: float, high: float) -> dict[str, np.ndarray]:
-    """Per cent of each row inside a band, below and above it."""
-    below, above = 100.0 * (values < low).mean(axis=1), 100.0 * (values > high).mean(axis=1)
-    return {"inside": 100.0 - below - above, "below": below, "above": above}
 
 
 def interval(values: np.ndarray, draws: int = 4000) -> dict[str, float]:
@@ -128,23 +72,14 @@ def random(env: Any, observations: np.ndarray) -> np.ndarray:
     return np.asarray(env.action_space.sample())
 
 
-def zero(env: Any, observations: np.ndarray) -> np.ndarray:
-    """Nothing."""
-    return np.full(env.action_space.shape, -1.0)
-
-
 def bout(id: str, name: str, n: int, seed: int) -> tuple[Episodes, Mapping[str, np.ndarray], float]:
     """Play one policy: what came of it, clinical scores, seconds of this thread."""
-    how, plan = {"split": "test", "patients": n, "num_envs": n}, BOUTS[id]
+    (who,) = contestants(id, [name])
     start = time.thread_time()
-    if name in ("random", "zero"):
-        env: Any = gymnasium.make_vec(id, **how)
-        env.action_space.seed(seed)
-        played = play(env, {"random": random, "zero": zero}[name], seed)
-    else:
-        env = gymnasium.make_vec(id, **how, **plan.doses)
-        played = play(env, with_doses(plan.policies[name](env.unwrapped)), seed)
-    return played, plan.scores(played, env.unwrapped), time.thread_time() - start
+    env: Any = gymnasium.make_vec(id, split="test", patients=n, num_envs=n, **who.keywords)
+    env.action_space.seed(seed)
+    played = play(env, random if name == "random" else who.make(env.unwrapped, NOMINAL), seed)
+    return played, clinical_scores(env.unwrapped, played), time.thread_time() - start
 
 
 def row(played: Episodes, scores: Mapping[str, np.ndarray], shown: Mapping[str, str], seconds: float) -> dict[str, Any]:
@@ -189,7 +124,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     """Mean returns with intervals, one panel an environment."""
     from matplotlib.figure import Figure
 
-    ids = [i for i in BOUTS if i in results]
+    ids = [i for i in SHOWN if i in results]
     figure = Figure(figsize=(8.6, 0.55 + 1.75 * len(ids)), layout="constrained", facecolor="#fbfaf7")
     axes = figure.subplots(len(ids), 1, squeeze=False)[:, 0]
     colours = {"random": "#9aa5b1", "zero": "#9aa5b1", "usual": "#b7791f", "pid": "#b7791f", "mpc": "#1b6ca8"}
@@ -230,17 +165,17 @@ def main() -> None:
     if args.plot:
         plot(results, Path(__file__).parents[1] / "docs" / "img" / "merit.png")
         return
-    for id in (i for i in IDS if i in BOUTS and (not args.which or any(w in i for w in args.which))):
+    for id in (i for i in IDS if i in SHOWN and (not args.which or any(w in i for w in args.which))):
         entry = results.setdefault(id, {"rows": {}})
         if (entry.get("patients"), entry.get("seed")) != (args.patients, args.seed):
             entry = results[id] = {"patients": args.patients, "seed": args.seed, "rows": {}}
-        for name in ("random", "zero", *BOUTS[id].policies):
+        for name in names(id):
             if args.only and args.only != name:
                 continue
             played, scores, seconds = bout(id, name, args.patients, args.seed)
-            entry["rows"][name] = r = row(played, scores, BOUTS[id].shown, seconds)
+            entry["rows"][name] = r = row(played, scores, SHOWN[id], seconds)
             entry["gaps"] = gaps(entry["rows"])
-            entry["shown"] = dict(BOUTS[id].shown)
+            entry["shown"] = dict(SHOWN[id])
             entry["persons"] = len(set(played.who.tolist()))
             cells = "  ".join(f"{k} {v['mean']:.2f}" for k, v in r["scores"].items())
             print(

@@ -103,11 +103,14 @@ def guarded(job, b, actions):
 
 @jit
 def violated(job, b, lane, actions):
-    """1 where the guard refused or lowered something, roundings aside."""
-    masks, harmless = geti(job, MASKS) + 8 * actions * (LANES * b + lane), geti(job, HARMLESS)
-    found = 0
+    """1 where the guard allowed less than was asked, roundings aside."""
+    at, harmless = 8 * actions * (LANES * b + lane), geti(job, HARMLESS)
+    masks, allowed, found = geti(job, MASKS) + at, geti(job, ALLOWED) + at, 0
+    asked = gate_block(job, g.IN, g.ROWS_IN, b)
+    asked += (g.I_MEASURES + 3 * geti(geti(job, GATE), g.MEASURES) + 2 * actions) * LINE
     for a in range(actions):
-        found |= geti(masks, a)
+        if get(allowed, a) < get(asked, a * LANES + lane):
+            found |= geti(masks, a)
     return 1.0 if found & ~harmless else 0.0
 
 

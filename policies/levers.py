@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
+from ..safety import Code
 
-__all__ = ["doses_of"]
+__all__ = ["allowed_of", "doses_of"]
 
 TARGET, ABOVE = 140.0, 150.0  # mg/dL: the usual bolus corrects to, and from
 MAINTENANCE = 6.0 / 60.0  # mg/kg/min
+NOTICES = Code.INCREMENT.bit | Code.MINIMUM.bit | Code.SUSPENDED_LONG.bit  # roundings, and what changes nothing
 
 
 def doses_of(env: Any, levers: np.ndarray) -> np.ndarray:
@@ -46,3 +48,23 @@ def doses_of(env: Any, levers: np.ndarray) -> np.ndarray:
     if units == ("mg",):
         return np.asarray(levers / env.world.interval)
     raise DoseloopError(f"{env.name}: levers in {', '.join(units)} cannot be filtered")
+
+
+def allowed_of(env: Any, doses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the environment's guard would let through of doses (n, actuators), and the mask (n,) of its reasons.
+
+    Roundings to the pump's increments are left to the pump. Without a guard everything passes.
+
+    Args:
+        env: the unwrapped environment, at a decision.
+        doses: as of `doses_of`.
+    """
+    if not env.guard:
+        return doses, np.zeros(len(doses), dtype=np.int64)
+    if hasattr(env.therapy, "actuators"):
+        allowed, masks = env.gate.preview(doses)
+        lowered = (masks & ~NOTICES != 0) & (allowed < doses)
+    else:
+        allowed, masks = (x[:, None].copy() for x in env.gate.judge(doses[:, 0]))
+        lowered = doses - allowed > float(env.therapy.limits.actions[0].increment.value)
+    return np.where(lowered, allowed, doses), np.bitwise_or.reduce(np.where(lowered, masks, 0), axis=1)

@@ -6,11 +6,13 @@
                      yes: it is given as asked
                      no, but one exists after no dose: the largest share of the dose after which one does
                      no, not even after none; or there is no belief: nothing
+    then: what the plain rules of the environment's guard would let through of that
 
 After Wabersich and Zeilinger 2018 (IEEE CDC; 2021, Automatica 129:109597): accept what a policy wants as long as a
 backup can still keep the constraints, else the nearest input with which it can. The backup gives nothing, and all of
 these drugs act in one direction, so nearest is largest. What is safe is judged by `policies.foresight`, which trusts
-its model; the environment's own guard of plain rules, which trusts none, stays in place behind it.
+its model; the environment's own guard of plain rules, which trusts none, stays in place behind it. It is asked
+beforehand, so that what a guarded policy asks for is what is given.
 
 It acts in whatever levers the policy has: a lever is proportional to what it gives, so a share of a dose is the
 same share of the lever.
@@ -24,15 +26,16 @@ from typing import Any
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
+from ..safety import Code
 from .foresight import Foresight, foresight_of
-from .levers import doses_of
+from .levers import allowed_of, doses_of
 
 __all__ = ["GUARD", "Shield"]
 
 GUARD = "+guard"
 PARTS = 8  # into which a share is cut in each round
 ROUNDS = 4
-ACCEPTED, LOWERED, REFUSED, BLIND = range(4)
+ACCEPTED, LOWERED, REFUSED, BLIND, RULED = range(5)
 
 
 class Shield:
@@ -43,7 +46,9 @@ class Shield:
         foresight: of the environment's therapy.
 
     Attributes:
-        verdict: (n,) ACCEPTED, LOWERED, REFUSED or BLIND, of the last decision.
+        verdict: (n,) ACCEPTED, LOWERED, REFUSED or BLIND, of the last decision; RULED where the plain rules alone
+            stood against it.
+        reasons: (n,) mask of theirs.
         wished, allowed: (n,) amounts of the last decision, ``foresight.unit``.
     """
 
@@ -70,7 +75,8 @@ class Shield:
         n = env.num_envs
         self.foresight.reset({k: v.copy() for k, v in env.known.items()}, n)
         self.verdict = np.zeros(n, dtype=np.int64)
-        self.counts = np.zeros((n, 4), dtype=np.int64)
+        self.reasons = np.zeros(n, dtype=np.int64)
+        self.counts = np.zeros((n, 5), dtype=np.int64)
         self.asked, self.withheld, self.step = np.zeros(n), np.zeros(n), 0
 
     def __call__(self, env: Any, observations: np.ndarray) -> np.ndarray:
@@ -78,9 +84,14 @@ class Shield:
         self.foresight.see(env.seen)
         actions = np.asarray(self.act(env, observations), dtype=float)
         levers = env.actions.asked(actions, env.num_envs, np.empty((env.num_envs, len(env.actions.levers))))
-        self.wished = self.foresight.amount(doses_of(env, levers))
-        share = self.shares(self.wished)
-        self.allowed = share * self.wished
+        doses = doses_of(env, levers)
+        self.wished = self.foresight.amount(doses)
+        safe = self.shares(self.wished)[:, None] * doses
+        given, self.reasons = allowed_of(env, safe)
+        ruled = (given < safe).any(axis=1)
+        self.verdict[ruled & (self.verdict == ACCEPTED)] = RULED
+        self.allowed = self.foresight.amount(given)
+        share = np.divide(given, doses, out=np.ones_like(doses), where=doses > 0)[:, : levers.shape[1]]
         # a lane whose episode is over has begun another, which is nobody's business
         live = env.elapsed == self.step
         self.step += 1
@@ -88,8 +99,7 @@ class Shield:
         self.asked += np.where(live, self.wished, 0.0)
         self.withheld += np.where(live, self.wished - self.allowed, 0.0)
         half = np.array([(v.high - v.low) / 2 for v in env.actions.levers])
-        lowered = levers * share[:, None] / half - 1.0
-        return np.where((share < 1.0)[:, None], lowered, actions)
+        return np.where(share < 1.0, levers * share / half - 1.0, actions)
 
     def shares(self, wished: np.ndarray) -> np.ndarray:
         """(n,) the share of each amount that has a safe continuation; sets ``verdict``."""
@@ -128,10 +138,11 @@ class Shield:
         return low
 
     def told(self) -> dict[str, np.ndarray]:
-        """(n,) each, over the episode: decisions ``changed``, amounts ``asked`` and ``withheld``, and decisions for
-        which there was no belief (``failed``)."""
+        """(n,) each, over the episode: decisions ``changed``, of them by the plain rules alone (``ruled``), amounts
+        ``asked`` and ``withheld``, and decisions for which there was no belief (``failed``)."""
         return {
             "changed": self.counts[:, LOWERED:].sum(axis=1).astype(float),
+            "ruled": self.counts[:, RULED].astype(float),
             "asked": self.asked,
             "withheld": self.withheld,
             "failed": self.counts[:, BLIND].astype(float),
@@ -140,11 +151,13 @@ class Shield:
     def sentence(self, patient: int) -> str:
         """Why the last decision for a patient is what it is, in words."""
         f, asked, given = self.foresight, self.wished[patient], self.allowed[patient]
+        rules = ", ".join(c.name.lower().replace("_", " ") for c in Code if self.reasons[patient] & c.bit)
         every = f"of {f.draws} draws of what is believed"
         return {
             ACCEPTED: f"{asked:.3g} {f.unit} as asked: with nothing after it {f.bound} {every}.",
             LOWERED: f"Asked {asked:.3g} {f.unit}, given {given:.3g}: the most with which, nothing following, "
             f"{f.bound} {every}.",
             REFUSED: f"Asked {asked:.3g} {f.unit}, given nothing: only then, or not even then, {f.bound} {every}.",
+            RULED: f"Asked {asked:.3g} {f.unit}, given {given:.3g}: no more passes the plain rules ({rules}).",
             BLIND: f"Asked {asked:.3g} {f.unit}, given nothing: there is no finite forecast of this patient.",
         }[int(self.verdict[patient])]

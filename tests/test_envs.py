@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from doseloop.pkpd.errors import DoseloopError
+from doseloop.safety import Code
 from doseloop.therapies.gate import Gate
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
@@ -219,6 +220,9 @@ def test_the_guard_inside_is_the_gate(id):
         *_, info = env.step(action)
         assert np.array_equal(info["guard"], masks)
         assert info["allowed"] == pytest.approx(allowed, rel=1e-12)
+        notices = Code.INCREMENT.bit | Code.MINIMUM.bit | Code.SUSPENDED_LONG.bit
+        lowered = ((masks & ~notices != 0) & (allowed < asked - 1e-12)).any(axis=1)
+        assert np.array_equal(info["cost/guard"], lowered), "who asked for nothing is not charged for it"
 
 
 @pytest.mark.parametrize("id", LOOPS)

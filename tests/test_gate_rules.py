@@ -144,6 +144,10 @@ def test_a_patient_alone_is_judged_as_among_many_and_admitted_anew():
             delivered=wish, pending=nothing,
         )  # fmt: skip
         allowed, masks = many.judge(seen, wish)
+        many.preview(rng.uniform(0, 30, (20, 2)))  # nothing of it is kept
+        again = many.preview(wish)
+        assert np.array_equal(again[0], allowed)
+        assert np.array_equal(again[1], masks)
         lone = SimpleNamespace(**{k: v[5:6] for k, v in vars(seen).items()})
         single, mask = alone.judge(lone, wish[5:6])
         assert np.array_equal(single[0], allowed[5])

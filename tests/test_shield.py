@@ -10,7 +10,7 @@ from doseloop.policies.evaluation.contestants import contestants
 from doseloop.policies.evaluation.match import match
 from doseloop.policies.foresight import Foresight, foresight_of
 from doseloop.policies.levers import doses_of
-from doseloop.policies.shield import ACCEPTED, BLIND, LOWERED, REFUSED, Shield
+from doseloop.policies.shield import ACCEPTED, BLIND, LOWERED, REFUSED, RULED, Shield
 
 ENV = "doseloop.envs:doseloop/{}-v0"
 RNG = np.random.default_rng(3)
@@ -129,6 +129,33 @@ def test_what_it_says_it_allows_is_what_is_given():
     assert (shield.counts.sum(axis=1) == 36).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("Glucose", {"hours": 8}), ("Propofol", {"minutes": 20}), ("Vancomycin", {}), ("Phenobarbital", {})],
+)
+def test_what_a_guarded_policy_asks_for_the_plain_rules_let_through(name, how):
+    env = made(name, 10, **how)
+    rng = np.random.default_rng(8)
+    wild = lambda e, o: rng.uniform(-1, 1, e.action_space.shape)  # noqa: E731
+    alone = play(env, wild, 7)
+    shield = Shield.of(env.unwrapped, wild)
+    said = set()
+
+    def noted(e, o):
+        out = shield(e, o)
+        said.update(shield.sentence(k) for k in np.flatnonzero(shield.verdict == RULED))
+        return out
+
+    noted.begin = shield.begin
+    behind = play(env, noted, 7)
+    assert alone.parts["cost/guard"].sum() > 10
+    assert behind.parts["cost/guard"].sum() == 0
+    assert shield.told()["ruled"].sum() > 0
+    assert said
+    assert all("passes the plain rules (" in s for s in said), "reasons by name"
+    assert not any("()" in s for s in said)
+
+
 def test_a_safe_policy_is_untouched():
     env = made("Phenobarbital", 6)
     nothing = lambda e, o: np.full(e.action_space.shape, -1.0, dtype=np.float32)  # noqa: E731
@@ -219,7 +246,7 @@ def test_a_network_plays_guarded_and_bare(net):
     path = net()
     rows = {r.policy: r for r in match("doseloop/Vancomycin-v0", [path, path + "+guard"], ["unguarded"], 12)}
     bare, guarded = rows[path], rows[path + "+guard"]
-    assert set(guarded.filter) == {"changed", "asked", "withheld", "failed"}
+    assert set(guarded.filter) == {"changed", "ruled", "asked", "withheld", "failed"}
     assert not bare.filter
     assert guarded.cost.mean() <= bare.cost.mean()
     assert np.array_equal(guarded.returns[guarded.filter["changed"] == 0], bare.returns[guarded.filter["changed"] == 0])

@@ -196,7 +196,7 @@ class Gate:
         Raises:
             ValueError: a clock that is no number or goes back.
         """
-        t, n, a = self.therapy, self.n, len(self.therapy.actuators)
+        t, n = self.therapy, self.n
         if not ((seen.clock >= self._clock) & (seen.clock < np.inf)).all():
             rows = np.flatnonzero(~((seen.clock >= self._clock) & (seen.clock < np.inf)))[:5].tolist()
             raise ValueError(f"decisions come in order of time; the clocks of patients {rows} do not")
@@ -212,11 +212,29 @@ class Gate:
             g.gate_judge(self.address, 0, self.blocks)
         else:
             self._project(seen, np.asarray(asked, dtype=float))
-        out = self._arrays["OUT"].transpose(0, 2, 1).reshape(self.blocks * LANES, -1)[:n]
-        allowed = np.ascontiguousarray(out[:, :a])
-        masks = np.ascontiguousarray(out[:, a : 2 * a]).view(np.int64)
+        allowed, masks = self._verdict()
         self.count(masks)
         return allowed, masks
+
+    def preview(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What `judge` would answer to actions (n, actions) at the moment that was taken in last; nothing is recorded.
+
+        Raises:
+            TypeError: a therapy whose monitor projects in Python.
+        """
+        if not isinstance(self.monitor, LaneMonitor):
+            raise TypeError(f"gate of '{self.therapy.id}': its projections are made for one question")
+        a = len(self.therapy.actuators)
+        self._put(g.I_MEASURES + 3 * len(self.therapy.measured) + 2 * a, np.asarray(asked, dtype=float))
+        for j in range(a):
+            g.gate_column(self.address, j, 0, self.blocks)
+        return self._verdict()
+
+    def _verdict(self) -> tuple[np.ndarray, np.ndarray]:
+        """Allowed actions and masks as they stand."""
+        a = len(self.therapy.actuators)
+        out = self._arrays["OUT"].transpose(0, 2, 1).reshape(self.blocks * LANES, -1)[: self.n]
+        return np.ascontiguousarray(out[:, :a]), np.ascontiguousarray(out[:, a : 2 * a]).view(np.int64)
 
     def count(self, masks: np.ndarray) -> None:
         """Add reasons to ``counts``."""

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ from doseloop.envs.randomise import QUANTITIES
 from doseloop.envs.registration import IDS
 from doseloop.envs.vector import DosingVectorEnv
 from doseloop.envs.words import WORDS
+from doseloop.policies.evaluation.clinical import SHOWN
 from doseloop.policies.evaluation.contestants import LABELS
+from doseloop.policies.evaluation.report import cell, table
+from doseloop.policies.evaluation.saved import Saved
+from doseloop.policies.evaluation.statistics import mean, paired
+from doseloop.policies.evaluation.summary import summary
 from gymnasium.envs.registration import load_env_creator
 
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table of Markdown."""
-    line = lambda cells: f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |"  # noqa: E731
-    return [line(head), line(["---"] * len(head)), *(line(r) for r in rows), ""]
 
 
 def sections(doc: str) -> dict[str, str]:
@@ -177,29 +175,44 @@ def money(env: Any) -> list[str]:
     ]
 
 
+# whose difference of returns is shown: from, to
+GAPS = (
+    ("random", "usual"),
+    ("usual", "nomogram"),
+    ("usual", "pid"),
+    ("usual", "mpc"),
+    ("nomogram", "mpc"),
+    ("pid", "mpc"),
+    ("mpc", "oracle"),
+)
+
+
 def scores(id: str) -> list[str]:
-    """Measured scores of the baselines, from benchmarks/results/merit.json."""
-    path = RESULTS / "merit.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get(id) if path.exists() else None
-    if not found:
-        return ["Not measured yet (`benchmarks/merit.py`).", ""]
-    rows, names = found["rows"], list(next(iter(found["rows"].values()))["scores"])
-    cells = lambda v: f"{v['mean']:.3g} ({v['low']:.3g} to {v['high']:.3g})"  # noqa: E731
+    """Measured scores of the baselines, from the leaderboard's files."""
+    path = RESULTS / f"leaderboard_{file_of(id).removesuffix('.md')}.json"
+    rows = Saved.read(path).of("nominal") if path.exists() else {}
+    rows = {p: rows[p] for p in LABELS if p in rows}
+    if not rows:
+        return ["Not measured yet (`make leaderboard`).", ""]
+    shown, found = SHOWN[id], {p: summary(r) for p, r in rows.items()}
     body = [
-        [LABELS[k], cells(r["return"]), cells(r["cost"]), *(cells(r["scores"][s]) for s in names)]
-        for k in LABELS
-        if (r := rows.get(k))
+        [LABELS[p], *map(cell, (s.returns, s.cost, s.harm)), *(cell(s.scores[k]) for k in shown)]
+        for p, s in found.items()
     ]
-    labels = [found["shown"][s] for s in names]
-    gap = [[*(LABELS[p] for p in k.split(" to ")), cells(v)] for k, v in found["gaps"].items()]
+    gaps = [
+        [LABELS[a], LABELS[b], cell(paired(rows[b].returns, rows[a].returns, mean, rows[a].group))]
+        for a, b in GAPS
+        if a in rows and b in rows
+    ]
     return [
-        f"`benchmarks/merit.py`: {found['patients']} episodes of the test split, the same patients and noise for all; "
-        "mean and 95 % bootstrap interval. The oracle knows what no bedside has: a yardstick, not a treatment.",
+        f"`make leaderboard`: {len(next(iter(rows.values())))} patients of the test split, the same noise for all; "
+        "mean and 95 % bootstrap interval ([networks, arms and how it is done](../leaderboard.md)). The oracle knows "
+        "what no bedside has: a yardstick, not a treatment.",
         "",
-        *table(["policy", "return", "cost", *labels], body),
+        *table(["policy", "return", "cost", "harm", *(s.label for s in shown.values())], body),
         "Paired differences of returns:",
         "",
-        *table(["from", "to", "gain"], gap),
+        *table(["from", "to", "gain"], gaps),
     ]
 
 

@@ -179,14 +179,20 @@ def test_every_task_can_be_made(task, algorithm):
     assert export.arrays(made)[0]["w0"].shape[1] == 64
 
 
+HEAD = "{env: x, kwargs: {}, prior: [0], round: 10, lessons: [1, 2], "
+
+
 @pytest.mark.parametrize(
     ("text", "complaints"),
     [
         ("[1, 2]", ["a table is meant"]),
         ("env: [", ["no YAML"]),
-        ("env: x\nkwargs: {}\nppp: {}", ["'prior' is missing", "'round' is missing", "unknown section 'ppp'"]),
-        ("{env: x, kwargs: {}, prior: [0], round: 10, ppo: {steps: 1}}", ["at least 'steps' and 'lanes'"]),
-        ("{env: x, kwargs: {}, prior: [0], round: 10, ppo: {steps: 1, lanes: 2, n_steps: 3}}", ["no multiple of n_st"]),
+        (
+            "env: x\nkwargs: {}\nlessons: [1]\nppp: {}",
+            ["'prior' is missing", "'round' is missing", "unknown section 'ppp'", "lessons [1]: [rounds, lanes]"],
+        ),
+        (HEAD + "ppo: {steps: 1}}", ["at least 'steps' and 'lanes'"]),
+        (HEAD + "ppo: {steps: 1, lanes: 2, n_steps: 3}}", ["no multiple of n_st"]),
         ("!!python/object/apply:os.system [ls]", ["no YAML"]),
     ],
 )

@@ -20,15 +20,8 @@ from ..policy import Policy
 from . import export
 from .teachers import Lesson, teacher
 
-__all__ = ["LESSONS", "imitate"]
+__all__ = ["imitate"]
 
-# rounds and lanes by environment, so that all lessons take a few minutes: a decision of a loop's MPC takes milliseconds
-LESSONS = {
-    "doseloop/Glucose-v0": (5, 32),
-    "doseloop/Propofol-v0": (4, 16),
-    "doseloop/Vancomycin-v0": (5, 128),
-    "doseloop/Phenobarbital-v0": (4, 32),
-}
 PASSES, BATCH, RATE = 40, 1024, 2e-3  # over the data after each round; samples; Adam's, falling to 0
 
 
@@ -40,7 +33,7 @@ def imitate(
     *,
     announced: bool = True,
     notes: Path | None = None,
-    lessons: tuple[int, int] | None = None,
+    lessons: tuple[int, int],
     passes: int = PASSES,
 ) -> list[float]:
     """Teach a model's actor.
@@ -53,7 +46,7 @@ def imitate(
         announced: whether meals are, for the teacher.
         notes: a file for all that was said; where it exists already, another seed's lessons are learnt from it, and the
             teacher, who is slow, is not asked again.
-        lessons: rounds and lanes; default `LESSONS`.
+        lessons: rounds, and lanes in each.
         passes: over the data after each round.
 
     Returns:
@@ -67,7 +60,7 @@ def imitate(
         errors.append(_learn(model, data, np.random.default_rng([seed, 0]), passes))
         tell("lesson", {"error": errors[-1]})
         return errors
-    rounds, lanes = lessons or LESSONS[make("train", 1).unwrapped.name]
+    rounds, lanes = lessons
     for round in range(rounds):
         env = make("train", lanes, autoreset_mode="NextStep")
         tutor = teacher(env.unwrapped, announced)

@@ -130,9 +130,10 @@ class Run:
 
             set_random_seed(_stream(self.seed, 0, 31))
             announced = "unannounced" not in str(self.settings.kwargs.get("meals"))
+            how: dict[str, Any] = {"announced": announced, "lessons": self.settings.lessons}
             notes = self.folder.parent / f"lessons-{self.settings.task}.npz"  # for the other seeds
             notes.parent.mkdir(parents=True, exist_ok=True)
-            imitate(self.model, self._environment, self.seed, self.tell, announced=announced, notes=notes)
+            imitate(self.model, self._environment, self.seed, self.tell, notes=notes, **how)
 
     def _environment(self, split: str, lanes: int, **how: Any) -> Any:
         root = __package__.split(".")[0]

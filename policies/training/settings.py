@@ -6,6 +6,7 @@
     kwargs: {meals: counted}       # of the environment, when training and when judged
     prior: [-0.5, 0.0]             # what an untrained network asks for: a dose near the usual one
     round: 288                     # decisions of each lane between two checkpoints: whole episodes
+    lessons: [5, 32]               # of the imitation: rounds, and operations or days in each
     ppo:                           # one section an algorithm
       steps: 3000000               # decisions of all lanes together
       lanes: 256
@@ -31,7 +32,7 @@ __all__ = ["ALGORITHMS", "Settings", "settings", "tasks"]
 ALGORITHMS = ("ppo", "sac", "tqc", "recurrent_ppo")
 FOLDER = Path(__file__).parents[1] / "hyperparameters"
 OURS = {"steps", "lanes", "decay", "reward_scale", "reward_floor", "noise", "policy"}
-HEAD = {"env", "kwargs", "prior", "round"}
+HEAD = {"env", "kwargs", "prior", "round", "lessons"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Settings:
             module.
         policy: net_arch, activation, and more of SB3's ``policy_kwargs``. sb3: keywords of the algorithm's class.
         limit: of the mean cost of an episode (the Lagrangian variant); None leaves the cost alone.
-        imitate: whether it begins as a pupil of the MPC.
+        imitate: whether it begins as a pupil of the MPC. lessons: then, rounds of lessons and lanes in each.
     """
 
     task: str
@@ -64,6 +65,7 @@ class Settings:
     sb3: Mapping[str, Any] = field(default_factory=dict)
     limit: float | None = None
     imitate: bool = False
+    lessons: tuple[int, int] = (4, 32)
 
     @property
     def rounds(self) -> int:
@@ -108,6 +110,7 @@ def settings(task: str, algorithm: str, steps: int | None = None, **changes: Any
         kwargs=told["kwargs"],
         prior=tuple(map(float, told["prior"])),
         round=told["round"],
+        lessons=tuple(told["lessons"]),
         steps=own.pop("steps") if steps is None else (own.pop("steps"), steps)[1],
         **{k: own.pop(k) for k in OURS - {"steps"} if k in own},
         sb3=own,
@@ -133,6 +136,9 @@ def parse(text: str, name: str) -> dict[str, Any]:
         raise DoseloopError(f"{name}: a table is meant, with {', '.join(sorted(HEAD))} and a section an algorithm")
     bad = [f"'{k}' is missing" for k in sorted(HEAD - set(told))]
     bad += [f"unknown section '{k}'" for k in told if k not in HEAD | set(ALGORITHMS)]
+    lessons = told.get("lessons", [1, 1])
+    if not (isinstance(lessons, list) and len(lessons) == 2 and all(type(k) is int and k > 0 for k in lessons)):
+        bad.append(f"lessons {lessons}: [rounds, lanes] are meant")
     for key in [a for a in ALGORITHMS if a in told]:
         section = told[key]
         if not isinstance(section, dict) or not {"steps", "lanes"} <= set(section):

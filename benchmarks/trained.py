@@ -21,7 +21,7 @@ from doseloop.policies import network
 from doseloop.policies.episodes import Episodes, play
 from doseloop.policies.evaluation.arms import arm
 from doseloop.policies.evaluation.clinical import SHOWN, clinical_scores
-from doseloop.policies.evaluation.contestants import contestants
+from doseloop.policies.evaluation.contestants import INTERFACE, contestants
 from doseloop.policies.evaluation.statistics import bootstrap
 
 
@@ -33,7 +33,7 @@ def interval(values: np.ndarray) -> dict[str, float]:
 
 def usual(id: str, how: Mapping[str, Any], n: int, seed: int) -> tuple[Episodes, Any]:
     """The usual protocol on the same patients; what surrounds them is the network's, the levers are the doses."""
-    surroundings = {k: v for k, v in how.items() if k not in ("action", "belief", "stack", "observation")}
+    surroundings = {k: v for k, v in how.items() if k not in INTERFACE}
     (protocol,) = contestants(id, ["usual"])
     env: Any = gymnasium.make_vec(id, num_envs=n, split="test", patients=n, **surroundings, **protocol.keywords)
     return play(env, protocol.make(env.unwrapped, arm(id, "nominal")), seed), env.unwrapped

@@ -14,6 +14,7 @@ from doseloop.policies.evaluation.match import Result, environment, match, seeds
 from doseloop.policies.evaluation.report import number, report
 from doseloop.policies.evaluation.saved import Saved, settled
 from doseloop.policies.evaluation.summary import differences, summary
+from doseloop.policies.network_file import write
 from scipy import stats
 
 GLUCOSE, VANCOMYCIN, PROPOFOL = ENVS["glucose"], ENVS["vancomycin"], ENVS["propofol"]
@@ -141,6 +142,26 @@ def test_the_arms_are_environments(env):
             "other": made.unwrapped.world.people.model.id != environment(env, 1, 9).unwrapped.world.people.model.id
         }
         assert plants.get(where.name, True)
+
+
+def test_a_network_that_reads_a_belief_keeps_its_own_twin(tmp_path, capsys):
+    """It is judged as any other is; where the patient is another model its twin stays what it was trained with."""
+    reads, rng = 29, np.random.default_rng(3)
+    weights = {"w0": 0.1 * rng.normal(size=(reads, 1)), "b0": np.full(1, -0.8)}
+    told = {"id": PROPOFOL, "kwargs": {"observation": "belief", "twin": "propofol_eleveld2018", "minutes": 90.0}}
+    meta = {"format": 1, "name": "b", "activation": "tanh", "head": "clip", "env": told}
+    file = str(write(tmp_path / "b.npz", meta, {k: v.astype(np.float32) for k, v in weights.items()}))
+    (who,) = contestants(PROPOFOL, [file])
+    assert who.keywords == {"observation": "belief", "twin": "propofol_eleveld2018"}  # minutes are the evaluation's
+    made = environment(PROPOFOL, 2, 4, **who.keywords, **arm(PROPOFOL, "other").keywords).unwrapped
+    assert made.world.people.model.id == "propofol_adult_bouillon2004"
+    assert made.believed.follow.model.id == "propofol_eleveld2018"
+    rows = list(match(PROPOFOL, [file, "zero"], ["nominal", "other"], 3, overrides={"minutes": 10.0}))
+    assert all(r.decisions == 3 * 120 for r in rows)
+    assert all((a.returns > b.returns).all() for a, b in zip(rows[::2], rows[1::2]))
+    how = ("evaluate", "propofol", "--policies", file, "--patients", "2", "--out", str(tmp_path / "out"))
+    assert main(list(how)) == 0
+    assert "| network b |" in capsys.readouterr().out
 
 
 def test_a_run_that_ended_counts_to_its_horizon():

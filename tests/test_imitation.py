@@ -45,6 +45,7 @@ def test_a_teachers_doses_on_a_pupils_levers():
     ("id", "how"),
     [
         ("Propofol-v0", {}),
+        ("Propofol-v0", {"observation": "belief"}),
         ("Vancomycin-v0", {"action": "usual"}),
         ("Vancomycin-v0", {}),
         ("Phenobarbital-v0", {}),

@@ -215,10 +215,14 @@ def test_what_ships_is_small_and_fits_its_environment(name):
     env = network.environment(net, num_envs=2, split="test", patients=4)
     seen, _ = env.reset(seed=1)
     net.reset(2)
-    asked = net.act(seen)
-    assert asked.shape == (2, net.outputs)
-    assert (np.abs(asked) <= 1).all()
-    env.step(asked)
+    for _ in range(3):
+        asked = net.act(seen)
+        assert asked.shape == (2, net.outputs)
+        assert (np.abs(asked) <= 1).all()
+        with torch.no_grad():
+            mean = in_torch(net.arrays, net.meta["activation"])(torch.from_numpy(seen))
+        assert np.abs((mean.tanh() if net.meta["head"] == "tanh" else mean.clip(-1, 1)).numpy() - asked).max() < 1e-5
+        seen = env.step(asked)[0]
     for key in ("algorithm", "seed", "hyperparameters", "versions", "curve", "score"):
         assert key in net.meta, key
     assert max(row["score"] for row in net.meta["curve"]) == net.meta["score"]["score"]

@@ -50,7 +50,8 @@ LABELS = {
 
 # Of the keywords a network was trained with, those that say what it reads and gives. What its patients and their world
 # were stays behind: an evaluation brings its own.
-INTERFACE = ("action", "grid", "stack", "observation", "belief", "history")
+# A belief is part of what it reads: its twin stays the model it was trained with, whatever the patient is.
+INTERFACE = ("action", "grid", "stack", "observation", "twin", "belief", "history")
 
 Make = Callable[[Any, Arm], Policy]  # from the unwrapped environment, and how it was made
 

@@ -3,18 +3,21 @@
 256 lanes, minibatches of 4,096, SB3's other defaults (64 x 64 networks, 10 epochs); everything on one thread. Processor
 time of this thread is counted, so that whatever else the machine does is not. Beside it, how long the steps alone take.
 
-    .venv/bin/python benchmarks/training.py [--envs 256] [--batch 4096] [--steps 128] [--updates 4] [--only ID]
+    .venv/bin/python benchmarks/training.py [--updates 4] [--only ID]
 
 With ``--throughput``: decisions a second of PPO at 256 and 1,024 lanes, for SB3's ten epochs, for three and for one,
 which may suffice where so many patients are seen at once; one thread, by the wall clock and by processor time (saved
-with the machine's load). Two cores are two runs: PyTorch's second thread spins where others use the core, and on a busy
-machine it made training ten times slower.
+with the load). Two cores are two runs (``--workers 2``: as many seeds side by side, their decisions added up by the
+wall clock): PyTorch's second thread spins where others use the core, and on a busy machine it made training ten
+times slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import gymnasium
@@ -67,20 +70,44 @@ def share(id: str, envs: int, batch: int, steps: int, updates: int) -> dict[str,
     }
 
 
-def throughput(id: str, updates: int) -> list[dict[str, float]]:
-    """PPO's decisions a second, by lanes and epochs."""
+def one_run(id: str, envs: int, epochs: int, updates: int, seed: int, start: Any = None) -> tuple[float, float, float]:
+    """Train; when it began and ended by the wall clock, and seconds of processor."""
+    torch.set_num_threads(1)
+    env = SB3VecEnv(gymnasium.make_vec(id, num_envs=envs, autoreset_mode="SameStep"))
+    batch = {"batch_size": 128 * envs // 4, "n_epochs": epochs}
+    model = PPO("MlpPolicy", env, n_steps=128, **batch, seed=seed, device="cpu")
+    model.learn(128 * envs)
+    if start is not None:
+        start.wait()
+    began, spent = time.time(), time.process_time()
+    model.learn(updates * 128 * envs)
+    return began, time.time(), time.process_time() - spent
+
+
+def throughput(id: str, updates: int, workers: int) -> list[dict[str, float]]:
+    """PPO's decisions a second, by lanes and epochs, of so many runs side by side."""
     rows = []
     for envs, epochs in ((256, 10), (256, 3), (1024, 3), (1024, 1)):
-        env = SB3VecEnv(gymnasium.make_vec(id, num_envs=envs, autoreset_mode="SameStep"))
-        batch = {"batch_size": 128 * envs // 4, "n_epochs": epochs}
-        model = PPO("MlpPolicy", env, n_steps=128, **batch, seed=0, device="cpu")
-        model.learn(128 * envs)
-        wall, spent = time.perf_counter(), time.process_time()
-        model.learn(updates * 128 * envs)
-        wall, spent = time.perf_counter() - wall, time.process_time() - spent
-        rates = {"decisions_per_second": wall, "decisions_per_second_processor": spent}
-        told = {k: round(updates * 128 * envs / v) for k, v in rates.items()}
-        rows.append({"envs": envs, "epochs": epochs, "batch": batch["batch_size"], **told})
+        if workers == 1:
+            runs = [one_run(id, envs, epochs, updates, 0)]
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            with spawn.Manager() as manager, ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+                start = manager.Barrier(workers)
+                tasks = [pool.submit(one_run, id, envs, epochs, updates, k, start) for k in range(workers)]
+                runs = [t.result() for t in tasks]
+        begins, ends, spent = zip(*runs)
+        each = updates * 128 * envs
+        rows.append(
+            {
+                "envs": envs,
+                "epochs": epochs,
+                "batch": 128 * envs // 4,
+                "workers": workers,
+                "decisions_per_second": round(workers * each / (max(ends) - min(begins))),
+                "decisions_per_second_processor": round(workers * each / sum(spent)),
+            }
+        )
         print(id, rows[-1], flush=True)
     return rows
 
@@ -94,10 +121,12 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=4)
     parser.add_argument("--only", default="", help="an id; then nothing is saved")
     parser.add_argument("--throughput", action="store_true", help="see above")
+    parser.add_argument("--workers", type=int, default=1, help="runs side by side, of --throughput")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.throughput:
-        save("ppo", {id: throughput(id, args.updates) for id in IDS if args.only in id})
+        name = "ppo" if args.workers == 1 else f"ppo_{args.workers}"
+        save(name, {id: throughput(id, args.updates, args.workers) for id in IDS if args.only in id})
         return
     how = {"envs": args.envs, "batch": args.batch, "steps": args.steps, "updates": args.updates}
     rows = {}

@@ -75,8 +75,15 @@ def _parallel(
         raise DoseloopError(f'--backend {backend} needs joblib: pip install "doseloop[cluster]"') from e
     with _one_thread(), _cluster(backend, workers, address) as options, joblib.parallel_config(**options):
         # one task at a time to each worker: tasks take seconds to minutes, and a lost worker loses one
-        parallel = joblib.Parallel(return_as="generator", batch_size=1, pre_dispatch="2 * n_jobs")
-        yield from parallel(joblib.delayed(work)(task) for task in tasks)
+        if backend != "ray":
+            parallel = joblib.Parallel(return_as="generator", batch_size=1, pre_dispatch="2 * n_jobs")
+            yield from parallel(joblib.delayed(work)(task) for task in tasks)
+            return
+        # Ray's backend of joblib hands back lists only: a few tasks a worker at a time, so that answers come on the way
+        parallel = joblib.Parallel(batch_size=1)
+        some = 4 * joblib.effective_n_jobs(-1)
+        for k in range(0, len(tasks), some):
+            yield from parallel(joblib.delayed(work)(task) for task in tasks[k : k + some])
 
 
 @contextlib.contextmanager
@@ -108,7 +115,8 @@ def _cluster(backend: str, workers: int, address: str | None) -> Iterator[dict[s
         what = '"doseloop[cluster]"' if backend == "dask" else '"ray[default]"'
         raise DoseloopError(f"--backend {backend} is not installed: pip install {what}") from e
     if backend == "ray":
-        ray.init(address=address, num_cpus=None if address else workers, ignore_reinit_error=True)
+        own = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        ray.init(address=address, ignore_reinit_error=True, **own)
         register_ray()
         try:
             yield {"backend": "ray", "n_jobs": -1}

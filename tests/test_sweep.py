@@ -66,6 +66,13 @@ def test_ray_is_named_where_it_is_not_installed():
             list(sweep(double, [1], backend="ray"))
 
 
+def test_ray_gives_the_same_bits():
+    """Where it is installed: Ray is in no extra, as it weighs more than all the rest."""
+    pytest.importorskip("ray")
+    assert list(sweep(double, range(20), backend="ray", workers=2)) == [2 * x for x in range(20)]
+    assert equal(rows("serial"), rows("ray", workers=2))
+
+
 @pytest.mark.slow
 def test_processes_give_the_same_bits():
     assert equal(rows("serial"), rows("loky", workers=2))

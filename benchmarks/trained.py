@@ -3,20 +3,19 @@
 300 episodes, lane k with seed 20,000 + k. Differences from the usual protocol are paired; intervals
 are 95 %, bootstrap over episodes. The time of a decision is of one patient alone, called from Python.
 
-    .venv/bin/python benchmarks/trained.py [--patients 300] [--only propofol]
+    .venv/bin/python benchmarks/trained.py [--patients 300] [--only NAME]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
-from common import RESULTS, machine, save
+from common import RESULTS, save
 from doseloop.policies import network
 from doseloop.policies.episodes import Episodes, play
 from doseloop.policies.evaluation.arms import arm
@@ -66,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=300)
     parser.add_argument("--seed", type=int, default=20_000)
-    parser.add_argument("--only", default="", help="part of a name; the other rows stay")
+    parser.add_argument("--only", default="", help="part of a name; then nothing is saved")
     args = parser.parse_args()
     rows: dict[str, Any] = {}
     protocols: dict[str, tuple[str, Episodes, dict[str, Any]]] = {}
@@ -90,20 +89,9 @@ def main() -> None:
             "steps": net.meta["curve"][-1]["steps"],
         }
         tell(name, rows[name])
-    how = {"patients": args.patients, "seed": args.seed}
-    commit = machine()["commit"]
-    rows = {name: {**told, "commit": commit} for name, told in rows.items()}
-    if args.only:
-        there = json.loads((RESULTS / "trained.json").read_text(encoding="utf-8"))
-        if {k: there[k] for k in how} != how:
-            print("nothing is saved: the other rows are of other patients")
-            return
-        names = network.shipped()  # a network that has gone goes from the table
-        before = there["machine"]["commit"]
-        others = {k: {"commit": before} | v for k, v in there["rows"].items() if k in names or ": usual" in k}
-        rows = dict(sorted((others | rows).items(), key=lambda row: row[0].replace(": usual protocol", "-")))
-    save("trained", {**how, "rows": rows})
-    print(f"written: {RESULTS / 'trained.json'}")
+    if not args.only:
+        save("trained", {"patients": args.patients, "seed": args.seed, "rows": rows})
+        print(f"written: {RESULTS / 'trained.json'}")
 
 
 def tell(name: str, r: Mapping[str, Any]) -> None:

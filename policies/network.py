@@ -5,7 +5,7 @@
     from doseloop.policies import network
     net = network.load("glucose-ppo-0")              # one that ships (network.shipped()), or a path
     net.reset(n)                                     # forget the last patients (a recurrent one remembers)
-    actions = net.act(observations)                  # (n, inputs) -> (n, levers), float32 within ±1
+    actions = net.act(observations)                  # (n, inputs) -> (n, levers), float32 within ±1; on a grid, places
 
     from doseloop.policies.episodes import play
     play(network.environment(net, num_envs=300, split="test"), net, seed=20_000)
@@ -39,7 +39,7 @@ class Network:
 
     Attributes:
         name: what tables call it. meta: what it is and how it came about. arrays: its weights.
-        inputs, outputs: width of an observation, of an action.
+        inputs, outputs: width of an observation, of an action. choices: places of each lever's grid, where it chooses.
     """
 
     oracle = False
@@ -53,7 +53,8 @@ class Network:
         self._sizes = np.array(widths, dtype=np.int64)
         self._how = ACTIVATIONS.index(meta["activation"]), HEADS.index(meta["head"])
         self._lstm = tuple(np.ascontiguousarray(arrays[k]) for k in network_file.LSTM if k in arrays)
-        self.inputs, self.outputs = (len(self._lstm[0]) if self._lstm else widths[0]), widths[-1]
+        self.choices: list[int] = list(meta["choices"]) if meta["head"] == "choice" else []
+        self.inputs, self.outputs = (len(self._lstm[0]) if self._lstm else widths[0]), len(self.choices) or widths[-1]
         self.reset(1)
 
     @property
@@ -69,20 +70,27 @@ class Network:
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions (n, levers) float32 from −1 to 1, of observations (n, inputs).
 
+        With `choices` the likeliest place of each lever's grid, whole numbers; (n,) of one lever, as Gymnasium's
+        `Discrete` has it.
+
         Raises:
             DoseloopError: observations of another width, or, of a recurrent one, of another n than `reset` was told.
         """
         seen = np.ascontiguousarray(observations, dtype=np.float32)
         if seen.ndim != 2 or seen.shape[1] != self.inputs:
             raise DoseloopError(f"{self.name}: observations are (n, {self.inputs}), not of shape {seen.shape}")
-        out = np.empty((len(seen), self.outputs), dtype=np.float32)
+        out = np.empty((len(seen), self._sizes[-1]), dtype=np.float32)
         if self._lstm:
             if len(seen) != len(self._hidden):
                 raise DoseloopError(f"{self.name}: reset for {len(self._hidden)} patients, not {len(seen)}")
             recurrent(seen, *self._lstm, self._hidden, self._cell)
             seen = self._hidden
         dense(seen, self._weights, self._sizes, *self._how, out)
-        return out
+        if not self.choices:
+            return out
+        ends = np.cumsum(self.choices)[:-1]
+        places = [part.argmax(axis=1) for part in np.split(out, ends, axis=1)]
+        return places[0] if len(places) == 1 else np.stack(places, axis=1)
 
     # what `episodes.play` calls
     # --------------------------
@@ -127,9 +135,12 @@ def environment(network: Network, **how: Any) -> Any:
     env = network.meta["env"]
     made: Any = gymnasium.make_vec(f"{__package__.split('.')[0]}.envs:{env['id']}", **{**env["kwargs"], **how})
     spaces = made.single_observation_space.shape, made.single_action_space.shape
-    if spaces != ((network.inputs,), (network.outputs,)):
+    actions = made.unwrapped.actions
+    there = [] if actions.grid is None else [len(row) for row in actions.grid]
+    if spaces[0] != (network.inputs,) or len(actions.levers) != network.outputs or there != network.choices:
+        chooses = f" out of {network.choices}" if network.choices else ""
         raise DoseloopError(
-            f"{network.name}: it reads {network.inputs} numbers and gives {network.outputs}; the observations and "
-            f"actions of {env['id']} with {how} are of shapes {spaces}"
+            f"{network.name}: it reads {network.inputs} numbers and gives {network.outputs}{chooses}; the observations "
+            f"and actions of {env['id']} with {how} are of shapes {spaces}{f' out of {there}' if there else ''}"
         )
     return made

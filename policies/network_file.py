@@ -7,8 +7,9 @@
 | ``lstm_inner``, ``lstm_own``, ``lstm_bias`` | where it is recurrent: (inputs, 4 h), (h, 4 h), (4 h,) |
 
 ``meta`` must hold ``format`` (1), ``name``, ``activation``, ``head`` and ``env``: ``{"id": …, "kwargs": {…}}``, the
-environment whose observations it reads and whose actions it gives. The trainer adds how it came about: ``algorithm``,
-``seed``, ``hyperparameters``, ``versions``, ``git``, ``curve``, ``score`` (docs/training.md).
+environment whose observations it reads and whose actions it gives; with the head "choice" (doses on a grid) also
+``choices``: places of each lever's grid, which share out the last layer. The trainer adds how it came about:
+``algorithm``, ``seed``, ``hyperparameters``, ``versions``, ``git``, ``curve``, ``score`` (docs/training.md).
 
 Every header is read before its array, and a member whose size is not what its header says is refused, so that neither a
 pickle nor a forged shape reaches NumPy.
@@ -113,6 +114,10 @@ def _faults(meta: Any, arrays: Mapping[str, np.ndarray]) -> list[str]:
     bad = [] if isinstance(meta.get("name"), str) and meta["name"] else ["meta: 'name' is a text"]
     for key, known in (("activation", ACTIVATIONS), ("head", HEADS)):
         bad += [] if meta.get(key) in known else [f"meta: {key} {meta.get(key)!r}; there are {', '.join(known)}"]
+    if meta.get("head") == "choice":
+        many = meta.get("choices")
+        if not (isinstance(many, list) and many and all(type(k) is int and k > 0 for k in many)):
+            bad.append(f"meta: choices {many!r}; a list of whole numbers above 0 is meant")
     env = meta.get("env")
     if not (isinstance(env, Mapping) and isinstance(env.get("id"), str) and isinstance(env.get("kwargs"), Mapping)):
         bad.append("meta: 'env' holds 'id' (text) and 'kwargs' (object)")
@@ -131,7 +136,10 @@ def _faults(meta: Any, arrays: Mapping[str, np.ndarray]) -> list[str]:
             bad.append(f"member '{name}': {a.dtype} of shape {a.shape}; float32 with {want} sides is meant")
         elif not np.isfinite(a).all():
             bad.append(f"member '{name}' holds what is not finite")
-    return bad or _misfits(arrays, layers, recurrent)
+    bad = bad or _misfits(arrays, layers, recurrent)
+    if not bad and meta["head"] == "choice" and sum(meta["choices"]) != len(arrays[f"b{layers - 1}"]):
+        bad.append(f"the last layer gives {len(arrays[f'b{layers - 1}'])} numbers for choices {meta['choices']}")
+    return bad
 
 
 def _misfits(arrays: Mapping[str, np.ndarray], layers: int, recurrent: bool) -> list[str]:

@@ -10,7 +10,8 @@ from ..pkpd.jit import jit
 __all__ = ["ACTIVATIONS", "HEADS", "dense", "recurrent"]
 
 ACTIVATIONS = ("tanh", "relu")
-HEADS = ("clip", "tanh")  # the mean cut off at ±1 (PPO's Gaussian), or squashed (SAC, TQC)
+# the mean cut off at ±1 (PPO's Gaussian), or squashed (SAC, TQC); or as it is: the likeliest of choices is taken of it
+HEADS = ("clip", "tanh", "choice")
 
 
 @jit
@@ -48,7 +49,10 @@ def dense(seen, weights, sizes, activation, head, out):
                         into[j] = max(into[j], np.float32(0.0))
             a, b = b, a
         for j in range(sizes[last + 1]):
-            out[k, j] = np.tanh(a[j]) if head == 1 else min(max(a[j], np.float32(-1.0)), np.float32(1.0))
+            if head == 0:
+                out[k, j] = min(max(a[j], np.float32(-1.0)), np.float32(1.0))
+            else:
+                out[k, j] = np.tanh(a[j]) if head == 1 else a[j]
 
 
 @jit

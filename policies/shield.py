@@ -15,7 +15,7 @@ its model; the environment's own guard of plain rules, which trusts none, stays 
 beforehand, so that what a guarded policy asks for is what is given.
 
 It acts in whatever levers the policy has: a lever is proportional to what it gives, so a share of a dose is the
-same share of the lever.
+same share of the lever; on a grid, the place next below it.
 """
 
 from __future__ import annotations
@@ -66,10 +66,12 @@ class Shield:
         """Begin with the patients of the lanes.
 
         Raises:
-            DoseloopError: an environment whose levers are places on a grid, or do not begin at 0.
+            DoseloopError: an environment whose levers, or grids, do not begin at 0.
         """
-        if env.actions.grid is not None or any(v.low != 0 for v in env.actions.levers):
-            raise DoseloopError(f"{env.name}: the filter lowers doses in proportion: levers from 0 up, and no grid")
+        least = [v.low for v in env.actions.levers]
+        least += [] if env.actions.grid is None else [row.min() for row in env.actions.grid]
+        if any(v != 0 for v in least):
+            raise DoseloopError(f"{env.name}: the filter lowers doses down to nothing: levers and grids from 0 up")
         if begin := getattr(self.act, "begin", None):
             begin(env)
         n = env.num_envs
@@ -82,7 +84,9 @@ class Shield:
     def __call__(self, env: Any, observations: np.ndarray) -> np.ndarray:
         """Actions (n, levers): the policy's own, bit for bit, where nothing stands against them."""
         self.foresight.see(env.seen)
-        actions = np.asarray(self.act(env, observations), dtype=float)
+        actions = np.asarray(self.act(env, observations))
+        if env.actions.grid is None:
+            actions = actions.astype(float)
         levers = env.actions.asked(actions, env.num_envs, np.empty((env.num_envs, len(env.actions.levers))))
         doses = doses_of(env, levers)
         self.wished = self.foresight.amount(doses)
@@ -90,16 +94,22 @@ class Shield:
         given, self.reasons = allowed_of(env, safe)
         ruled = (given < safe).any(axis=1)
         self.verdict[ruled & (self.verdict == ACCEPTED)] = RULED
-        self.allowed = self.foresight.amount(given)
         share = np.divide(given, doses, out=np.ones_like(doses), where=doses > 0)[:, : levers.shape[1]]
+        lowered = levers * share
+        if env.actions.grid is not None:
+            lowered, places = _next_below(env.actions.grid, lowered)
+            given = doses_of(env, lowered)
+        self.allowed = self.foresight.amount(given)
         # a lane whose episode is over has begun another, which is nobody's business
         live = env.elapsed == self.step
         self.step += 1
         self.counts[np.flatnonzero(live), self.verdict[live]] += 1
         self.asked += np.where(live, self.wished, 0.0)
         self.withheld += np.where(live, self.wished - self.allowed, 0.0)
+        if env.actions.grid is not None:
+            return places[:, 0] if actions.ndim == 1 else places
         half = np.array([(v.high - v.low) / 2 for v in env.actions.levers])
-        return np.where(share < 1.0, levers * share / half - 1.0, actions)
+        return np.where(share < 1.0, lowered / half - 1.0, actions)
 
     def shares(self, wished: np.ndarray) -> np.ndarray:
         """(n,) the share of each amount that has a safe continuation; sets ``verdict``."""
@@ -161,3 +171,12 @@ class Shield:
             RULED: f"Asked {asked:.3g} {f.unit}, given {given:.3g}: no more passes the plain rules ({rules}).",
             BLIND: f"Asked {asked:.3g} {f.unit}, given nothing: there is no finite forecast of this patient.",
         }[int(self.verdict[patient])]
+
+
+def _next_below(grid: list[np.ndarray], levers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest values of each lever's grid that are not above levers (n, levers), and their places."""
+    places = np.empty(levers.shape, dtype=np.int64)
+    for j, row in enumerate(grid):
+        order = np.argsort(row, kind="stable")
+        places[:, j] = order[np.searchsorted(row[order], levers[:, j], side="right") - 1]
+    return np.stack([row[places[:, j]] for j, row in enumerate(grid)], axis=1), places

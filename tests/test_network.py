@@ -188,6 +188,20 @@ def test_a_file_that_is_no_network_is_refused(tmp_path, case):
     assert str(path) in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [({}, "choices None"), ({"choices": [2, 0]}, "choices"), ({"choices": [2, 3]}, "gives 4 numbers for choices")],
+)
+def test_choices_share_out_the_last_layer(tmp_path, told, complaint):
+    with pytest.raises(DoseloopError, match=complaint):
+        write(tmp_path / "x.npz", META | {"head": "choice", **told}, layers((3, 4)))
+    net = Network(META | {"head": "choice", "choices": [2, 2]}, layers((3, 4)))
+    seen = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    with torch.no_grad():
+        logits = in_torch(net.arrays, "tanh")(torch.from_numpy(seen)).numpy()
+    assert np.array_equal(net.act(seen), np.stack([logits[:, :2].argmax(1), logits[:, 2:].argmax(1)], axis=1))
+
+
 def test_all_that_is_wrong_with_the_text_is_told_at_once(tmp_path):
     path = tmp_path / "bad.npz"
     path.write_bytes(packed({**GOOD, "meta.npy": text(activation="elu", head=3, env={"id": 1}, name="")}))

@@ -208,9 +208,28 @@ def _again(mind):
     return mind._parameters(len(mind.serum) - 1), state, past, None
 
 
-def test_places_on_a_grid_are_refused():
-    env = made("Vancomycin", 2, grid=range(0, 3001, 250))
-    with pytest.raises(DoseloopError, match="no grid"):
+@pytest.mark.parametrize("grid", [list(range(0, 3001, 250)), [3000, 0, 500, 1000]], ids=["steps", "in no order"])
+def test_on_a_grid_it_is_the_place_next_below(grid):
+    env, top = made("Vancomycin", 8, action="dose", grid=grid), int(np.argmax(grid))
+    base, values = env.unwrapped, np.array(grid)
+    shield, lowered = Shield.of(base, lambda e, o: np.full(8, top)), 0
+    env.reset(seed=3)
+    shield.begin(base)
+    for _ in range(6):
+        places = shield(base, None)
+        assert places.dtype.kind == "i"
+        *_, info = env.step(places)
+        assert shield.allowed == pytest.approx(values[places])
+        margin = shield.foresight.margin(np.arange(8), values[places].astype(float))
+        assert (margin[values[places] > 0] >= -1e-9).all(), "what is given is safe"
+        assert not info["cost/guard"].any()
+        lowered += int((values[places] < values[top]).sum())
+    assert lowered > 10
+
+
+def test_levers_that_do_not_begin_at_nothing_are_refused():
+    env = made("Vancomycin", 2, action="dose", grid=range(250, 3001, 250))
+    with pytest.raises(DoseloopError, match="from 0 up"):
         play(env, Shield.of(env.unwrapped, most_of_everything), 0)
 
 

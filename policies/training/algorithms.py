@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.logger import KVWriter, Logger
 from torch import nn
@@ -47,8 +48,10 @@ def make(settings: Settings, env: Any, left: Callable[[], float]) -> Any:
         left: what is left of the learning rate, 1 at the start.
 
     Raises:
-        DoseloopError: hyperparameters that the algorithm does not take.
+        DoseloopError: hyperparameters that the algorithm does not take, or doses on a grid for SAC or TQC.
     """
+    if settings.algorithm in ("sac", "tqc") and not isinstance(env.action_space, spaces.Box):
+        raise DoseloopError(f"{settings.task}: {settings.algorithm} gives real numbers; on a grid ppo or recurrent_ppo")
     kind, policy = _kind(settings.algorithm)
     sb3, net = dict(settings.sb3), dict(settings.policy)
     activation = net.pop("activation", "tanh")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from torch import nn
 
 from ...pkpd.errors import DoseloopError
 
-__all__ = ["actor", "arrays", "explore", "head", "start_at"]
+__all__ = ["actor", "arrays", "choices", "explore", "head", "start_at"]
 
 
 def actor(model: Any) -> nn.Sequential:
@@ -22,7 +23,17 @@ def actor(model: Any) -> nn.Sequential:
 
 def head(model: Any) -> str:
     """What stands after the last layer."""
+    if choices(model):
+        return "choice"
     return "clip" if hasattr(model.policy, "action_net") else "tanh"
+
+
+def choices(model: Any) -> list[int]:
+    """Places of each lever's grid; empty where actions are real numbers."""
+    space = model.action_space
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    return space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else []
 
 
 def arrays(model: Any) -> tuple[dict[str, np.ndarray], str]:
@@ -55,12 +66,28 @@ def arrays(model: Any) -> tuple[dict[str, np.ndarray], str]:
     return out, "relu" if kinds == {nn.ReLU} else "tanh"
 
 
-def start_at(model: Any, action: np.ndarray) -> None:
-    """Let the untrained network ask for this action, whatever it sees."""
+def start_at(model: Any, action: np.ndarray, actions: Any) -> None:
+    """Let the untrained network ask for this action (from −1 to 1), whatever it sees.
+
+    On a grid, for the place next to it, in one half of the cases.
+
+    Args:
+        model: SB3's. action: (levers,). actions: the environment's (`envs.spaces.Actions`).
+    """
     import torch
 
     last = actor(model)[-1]
     assert isinstance(last, nn.Linear)
+    if actions.grid is not None:
+        biases = []
+        for x, lever, row in zip(action, actions.levers, actions.grid):
+            dose = lever.low + (x + 1.0) * (lever.high - lever.low) / 2
+            odds = np.zeros(len(row))
+            odds[np.abs(row - dose).argmin()] = np.log(max(len(row) - 1, 1))
+            biases.append(odds)
+        with torch.no_grad():
+            last.bias.copy_(torch.as_tensor(np.concatenate(biases), dtype=torch.float32))
+        return
     wanted = np.arctanh(np.clip(action, -0.99, 0.99)) if head(model) == "tanh" else action
     with torch.no_grad():
         last.weight.mul_(0.1 if head(model) == "tanh" else 1.0)  # PPO's are small already
@@ -74,13 +101,13 @@ def explore(model: Any, log_std: float) -> None:
     to itself the noise stays as it is for as long as a run lasts.
 
     Raises:
-        DoseloopError: an algorithm whose noise is no parameter of its own (SAC, TQC).
+        DoseloopError: an algorithm whose noise is no parameter of its own (SAC, TQC), or doses on a grid.
     """
     import torch
 
     parameter = getattr(model.policy, "log_std", None)
     if parameter is None:
-        raise DoseloopError("noise: only for PPO and its kin; SAC and TQC find their own")
+        raise DoseloopError("noise: only for PPO and its kin without a grid; SAC and TQC find their own")
     parameter.requires_grad_(False)
     with torch.no_grad():
         parameter.fill_(log_std)

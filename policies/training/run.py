@@ -88,7 +88,7 @@ class Run:
         set_random_seed(_stream(seed, 0, 31))
         self.model: Any = None
         self.model = make(settings, self.env, self._rate)
-        export.start_at(self.model, np.array(s.prior))
+        export.start_at(self.model, np.array(s.prior), env.env.unwrapped.actions)
         if kept is not None:
             self._restore(kept)
 
@@ -214,6 +214,7 @@ class Run:
             "hyperparameters": asdict(s),
             "examined": {"split": "validation", "episodes": self.examined, "seed": EXAM_SEED},
             "curve": self.curve,
+            **({"choices": many} if (many := export.choices(self.model)) else {}),
             **provenance(),
             **more,
         }

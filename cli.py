@@ -191,7 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", **folder)
 
     add = command("train", commands.train, "policies that learn: networks, curves, checkpoints", TRAIN)
-    add("task", metavar="TASK", help="glucose, glucose-unannounced, propofol, vancomycin, vancomycin-grid, phenobarbital")
+    tasks = "glucose, glucose-unannounced, propofol, vancomycin, vancomycin-grid, phenobarbital"
+    add("task", metavar="TASK", help=tasks)
     add("--algo", metavar="NAME", default="ppo", help="ppo (default), sac, tqc, recurrent_ppo")
     add("--seeds", default=1, help="so many runs (default: 1)", **count)
     add("--seed", default=0, help="of the first run (default: 0)", **count)

@@ -80,6 +80,11 @@ def number(x: float) -> str:
     return f"{x:.6g}"
 
 
+def span(low: float, high: float) -> str:
+    """A range."""
+    return f"{number(low)} to {number(high)}"
+
+
 def modes(env: Any) -> Mapping[str, Any]:
     """The environment made with each of its kinds of action, the default first."""
     own = inspect.signature(type(env).__init__).parameters
@@ -121,8 +126,8 @@ def observations(env: Any) -> list[str]:
             str(j),
             f.name,
             "" if f.unit == "1" else f.unit,
-            f"{number(f.low)} to {number(f.high)}",
-            f"{number(a)} to {number(b)}",
+            span(f.low, f.high),
+            span(a, b),
             "yes" if f.stacked else "",
             f.what,
         ]
@@ -141,13 +146,18 @@ def beliefs(env: Any) -> list[str]:
     """The columns that ``observation="belief"`` puts behind the history."""
     if "observation" not in inspect.signature(type(env).__init__).parameters:
         return []
-    columns = type(env)(observation="belief").believed.features
-    rows = [[f.name, "" if f.unit == "1" else f.unit, f"{number(f.low)} to {number(f.high)}", f.what] for f in columns]
+    believed = type(env)(observation="belief").believed
+    rows = [
+        [f.name, "" if f.unit == "1" else f.unit, span(f.low, f.high), span(least, most), f.what]
+        for f, least, most in zip(believed.features, believed.scale.least, believed.scale.most)
+    ]
+    where = type(believed).__module__.removeprefix("doseloop.")
     return [
-        'With `observation="belief"` stands behind all these what the twin believes (`envs.belief`): the estimator of '
-        "the MPC, fed with readings, confirmed doses and announcements. Here for the default model:",
+        f'With `observation="belief"` stands behind all these what the twin believes (`{where}`): the estimator of '
+        f"the MPC, fed with {believed.fed}. "
+        "Here for the default model:",
         "",
-        *table(["name", "unit", "−1 to 1", "meaning"], rows),
+        *table(["name", "unit", "−1 to 1", "cut off at", "meaning"], rows),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .. import therapies
 from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
+from ..pkpd.model import Model
 from ..therapies.bedside_gate import BedsideGate, infusion_of
 from ..virtual.bedside_world import BedsideObservation, BedsideWorld
 from ..virtual.levels import Levels
@@ -20,10 +22,12 @@ from ..virtual.renal import Renal
 from . import bedside_code as code
 from . import loop_core as e
 from .bedside_code import BELIEF, KIDNEYS, WARD
+from .belief import believed
 from .episode import episode_draws
 from .randomise import Randomised
 from .spaces import Feature, Lever
 from .vector import DosingVectorEnv
+from .ward_belief import WardBelieved
 
 __all__ = ["WardVectorEnv"]
 
@@ -57,7 +61,12 @@ EXPECTED = (
 
 
 class WardVectorEnv(DosingVectorEnv, abc.ABC):
-    """n patients of a drug dosed by the hour. A subclass says who they are, in what doses, and what the truth costs."""
+    """n patients of a drug dosed by the hour. A subclass says who they are, in what doses, and what the truth costs.
+
+    Attributes:
+        world, gate, therapy: what is inside. guard: whether doses pass the gate. believed: the twin whose belief is
+            observed, or None. randomised: what episodes draw.
+    """
 
     drug = ""
     persons: tuple[Feature, ...] = ()  # of `People.known`, by name
@@ -80,6 +89,8 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         maturation: Any,
         guard: bool,
         belief: bool,
+        observation: str,
+        twin: Model | str | None,
         randomise: Mapping[str, tuple[float, float]] | None,
         threads: int,
         **base: Any,
@@ -115,20 +126,30 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
         extra = (*(RENAL if self.kidneys else ()), *(EXPECTED if belief else ()))
         features = (*FEATURES, *extra, *self.persons)
         self._filled = WARD + KIDNEYS * self.kidneys + BELIEF * belief
-        super().__init__(num_envs, features=features, levers=(lever,), steps=round(days * 24 / interval), **base)
+        laboratory = Levels.named(levels) if isinstance(levels, str) else levels
+        kind = partial(
+            WardBelieved, people, num_envs, twin or therapy.model_ids[0], interval=interval,
+            infusion=infusion_of(therapy), usual=self.usual, loq=laboratory.loq, threads=threads,
+        )  # fmt: skip
+        self.believed = believed(kind, observation, self.name)
+        super().__init__(
+            num_envs, features=features, levers=(lever,), steps=round(days * 24 / interval),
+            beside=() if self.believed is None else self.believed.features, **base,
+        )  # fmt: skip
+        self._own = len(features)
         self.metadata["guard"] = guard
         self._build()
 
     def _build(self) -> None:
         """The job of the compiled step: `bedside_code`, in the layout of `loop_core`."""
         n, width, wide = self.num_envs, self.world.blocks * LANES, self.scale.box.shape[0]
-        self._form, self._shown = np.zeros((width, wide)), np.zeros((width, wide), dtype=np.float32)
+        self._form, self._shown = np.zeros((width, self._own)), np.zeros((width, wide), dtype=np.float32)
         self._arrays = {
             "ASKED": np.zeros((width, 1)),
             "PARTS": self._table,
             "ALLOWED": np.zeros((width, 1)),
             "MASKS": np.zeros((width, 1), dtype=np.int64),
-            "SCALE": np.ascontiguousarray(self.scale.affine()),
+            "SCALE": np.ascontiguousarray(self.scale.affine()[: self._own]),
             "FORM": self._form,
             "ELAPSED": self.elapsed,
             "OWN_NUMBERS": np.array([self._per_kg, self.share, self._step, self.gate.volume]),
@@ -142,7 +163,7 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
             "GUARDED": int(self.guard),
             "SHOWN": int(self._shown.ctypes.data),
             "WIDE": wide,
-            "FEATURES": wide,
+            "FEATURES": self._own,
             "ENDED": self._table.ctypes.data + 8 * width * (self._many + 4),
             "AUC": int(self.scored == "auc"),
             "WITH_KIDNEYS": int(self.kidneys),
@@ -178,9 +199,16 @@ class WardVectorEnv(DosingVectorEnv, abc.ABC):
             self._form[rows, self._filled + j] = known[f.name][rows]
         self._arrays["MASKS"][rows], self._arrays["ALLOWED"][rows] = 0, 0.0
         code.ward_admit(self._address, 0, self.world.blocks)
+        if self.believed is not None:
+            self._put_belief(self.believed.admit(lanes, self.world.who, self.seen))
 
     def _advance(self, asked: np.ndarray) -> None:  # already where the loop reads it
         self.world.run(self._loop, self._address)
+        if self.believed is not None:
+            self._put_belief(self.believed.step(self.seen))
+
+    def _put_belief(self, columns: np.ndarray) -> None:
+        self._shown[: self.num_envs, self._own :] = columns
 
     def _move(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError("the compiled step writes its rows itself")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -44,12 +45,14 @@ class Believed(abc.ABC):
 
     Attributes:
         features: of the columns. follow: the statement. tracker: the twin, once somebody was admitted.
+        fed: what it is fed with, in words.
 
     Raises:
         DoseloopError: a statement of another interval; a model that does not fit.
     """
 
     tracking: type[Tracker] = Tracker
+    fed = "readings, confirmed doses and announcements"
     effects: tuple[str, ...] = ()  # those that a dose depends on, where the statement estimates them
 
     def __init__(
@@ -230,7 +233,10 @@ class PropofolBelieved(Believed):
         return [b.truth, b.truth_sd, *ahead, *self._rows(["offset"]), b.consistency, *self._rows(self.shown)]
 
 
-def believed(kind: Callable[[], Believed], observation: str, who: str) -> Believed | None:
+Kind = TypeVar("Kind")
+
+
+def believed(kind: Callable[[], Kind], observation: str, who: str) -> Kind | None:
     """The columns that an environment's keyword ``observation`` asks for.
 
     Raises:

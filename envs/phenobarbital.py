@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..pkpd.model import Model
 from ..virtual.bedside_cohort import phenobarbital_cohort
 from ..virtual.levels import Levels
 from ..virtual.people import People
@@ -34,8 +35,11 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
             "pair", "none", or a `virtual.levels.Levels`.
         maturation: rise of clearance with each day, share of the first day's; the model of 1985 finds none.
         guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
+        observation: "raw", or "belief": behind the rest stands what the twin believes (`envs.ward_belief`).
+        twin: for "belief": the model the twin believes in, or its id; default the therapy's first, as the MPC's,
+            whatever the plant's is.
         belief: whether the expectation of the guard's plain rules (level, AUC24, ratio of measured to expected, doubt)
-            is observed; it is no twin's posterior.
+            is observed; it is no twin's posterior, which ``observation`` shows.
         randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
             nothing.
         threads: that share the lanes.
@@ -76,6 +80,8 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         maturation: Any = 0.0,
         guard: bool = True,
         belief: bool = False,
+        observation: str = "raw",
+        twin: Model | str | None = None,
         randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
@@ -83,7 +89,8 @@ class PhenobarbitalVectorEnv(WardVectorEnv):
         people = patients if isinstance(patients, People) else phenobarbital_cohort(model, split, int(patients))
         super().__init__(
             num_envs, people, interval=interval, days=days, action=action, levels=levels, renal="stable",
-            maturation=maturation, guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
+            maturation=maturation, guard=guard, belief=belief,
+            observation=observation, twin=twin, randomise=randomise, threads=threads, **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..pkpd.model import Model
 from ..virtual.bedside_cohort import vancomycin_cohort
 from ..virtual.levels import Levels
 from ..virtual.people import People
@@ -38,8 +39,11 @@ class VancomycinVectorEnv(WardVectorEnv):
             "pair", "none", or a `virtual.levels.Levels`.
         renal: how kidneys change: "usual", "stable", "improving", "falling", "injury", or a `virtual.renal.Renal`.
         guard: False gives what is asked unjudged; ``metadata["guard"]`` tells.
+        observation: "raw", or "belief": behind the rest stands what the twin believes (`envs.ward_belief`).
+        twin: for "belief": the model the twin believes in, or its id; default the therapy's first, as the MPC's,
+            whatever the plant's is.
         belief: whether the expectation of the guard's plain rules (level, AUC24, ratio of measured to expected, doubt)
-            is observed; it is no twin's posterior.
+            is observed; it is no twin's posterior, which ``observation`` shows.
         randomise: ranges (low, high) by name of what each episode draws beside its patient (`envs.randomise`); default
             nothing.
         threads: that share the lanes.
@@ -80,6 +84,8 @@ class VancomycinVectorEnv(WardVectorEnv):
         renal: Renal | str = "usual",
         guard: bool = True,
         belief: bool = False,
+        observation: str = "raw",
+        twin: Model | str | None = None,
         randomise: Mapping[str, tuple[float, float]] | None = None,
         threads: int = 1,
         **base: Any,
@@ -87,7 +93,8 @@ class VancomycinVectorEnv(WardVectorEnv):
         people = patients if isinstance(patients, People) else vancomycin_cohort(model, split, int(patients))
         super().__init__(
             num_envs, people, interval=interval, days=days, action=action, levels=levels, renal=renal, maturation=0.0,
-            guard=guard, belief=belief, randomise=randomise, threads=threads, **base,
+            guard=guard, belief=belief, observation=observation, twin=twin, randomise=randomise, threads=threads,
+            **base,
         )  # fmt: skip
         self.worst = 2.0 * self.share
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .drive import NO_STEADY, SEGMENT
+from .drive import NO_STEADY
 from .engine import Method, People, execute, make_plan
 from .errors import SolverError
 from .individuals import evaluate
 from .lanes import LANES
 from .regimen import Dose
-from .schedule import Schedule, pack
+from .schedule import Packed, Schedule, packed
 from .steady import steady_states
 from .system import System
 
@@ -33,19 +33,16 @@ class Prepared:
 
     Args:
         system: equations, directions, integrals.
-        schedules: one for each patient, or few that many share.
+        schedules: one for each patient, or few that many share; as they are, or packed already.
         method: how time is advanced.
     """
 
-    def __init__(self, system: System, schedules: Sequence[Schedule], method: Method) -> None:
-        self.system, self.schedules, self.method = system, list(schedules), method
-        self.events = pack(self.schedules)
-        self.plan = make_plan(system, method, max(s.doses for s in self.schedules))
-        self.observations = np.array([s.observations for s in self.schedules])
-        self.starts = np.array([s.start for s in self.schedules])
-        self.steady = any(s.steady for s in self.schedules)
-        segments = [[row[3][6] for row in s.rows if row[3][0] == SEGMENT] for s in self.schedules]
-        self.last_segment = np.array([max(indices, default=0) for indices in segments])
+    def __init__(self, system: System, schedules: Sequence[Schedule] | Packed, method: Method) -> None:
+        self.system, self.method = system, method
+        of = schedules if isinstance(schedules, Packed) else packed(schedules)
+        self.events, self.observations, self.starts = of.events, of.observations, of.starts
+        self.last_segment, self.steady = of.last_segment, of.steady
+        self.plan = make_plan(system, method, of.doses)
 
     def run(
         self,
@@ -70,7 +67,7 @@ class Prepared:
         segment = np.arange(len(parameters)) if segment is None else np.asarray(segment, dtype=np.int64)
         patients = len(segment)
         if schedule_of is None:
-            one = len(self.schedules) == 1
+            one = len(self.starts) == 1
             schedule_of = np.zeros(patients, dtype=np.int64) if one else np.arange(patients)
         # the loop reads parameters by bare address: no segment may lie outside them
         if (segment < 0).any() or (segment + self.last_segment[schedule_of] >= len(parameters)).any():
@@ -105,13 +102,13 @@ class Prepared:
         none = np.zeros(len(segment), dtype=bool)
         if not self.steady:
             return np.zeros((1, self.system.rows_x)), np.zeros(len(segment), dtype=np.int64), none
-        counts = np.array([len(s.steady) for s in self.schedules])[schedule_of]
+        counts = np.array([len(s) for s in self.steady])[schedule_of]
         base = np.zeros(len(segment), dtype=np.int64)
         np.cumsum(counts[:-1], out=base[1:])
         table = np.zeros((max(1, int(counts.sum())), self.system.rows_x))
-        for j, s in enumerate(self.schedules):
+        for j, doses in enumerate(self.steady):
             who = np.flatnonzero(schedule_of == j)
-            for steady in s.steady:
+            for steady in doses:
                 if len(who):
                     rows = parameters[segment[who] + steady.segment]
                     found = _steady_or_nan(self.system, self.method, steady.dose, rows)

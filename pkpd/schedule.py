@@ -16,7 +16,7 @@ from .engine import Events
 from .model import Model
 from .regimen import Dose, Regimen, Reset
 
-__all__ = ["Schedule", "SteadyState", "pack"]
+__all__ = ["Packed", "Schedule", "SteadyState", "pack", "packed"]
 
 BEFORE, AFTER = -(2**60), 2**60  # orders that stand before and after any row of a file
 
@@ -145,3 +145,36 @@ def pack(schedules: Sequence[Schedule]) -> Events:
     kind, route, mode, index = (body[j].astype(np.int64) for j in (0, 1, 4, 6))
     amount, extra, elapsed = (np.ascontiguousarray(body[j]) for j in (2, 3, 5))
     return Events(start, np.array([r[0] for r in flat], dtype=float), kind, route, amount, extra, mode, elapsed, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Schedules as arrays, with what else a run must know of each.
+
+    Attributes:
+        events: of all of them.
+        doses: the most that one of them has. observations, starts, last_segment: (schedules,) how many, when it begins,
+            the highest segment it names.
+        steady: of each the doses whose steady state must be known before; empty where none has any.
+    """
+
+    events: Events
+    doses: int
+    observations: np.ndarray
+    starts: np.ndarray
+    last_segment: np.ndarray
+    steady: tuple[tuple[SteadyState, ...], ...] = ()
+
+
+def packed(schedules: Sequence[Schedule]) -> Packed:
+    """Schedules as arrays."""
+    segments = [[row[3][6] for row in s.rows if row[3][0] == d.SEGMENT] for s in schedules]
+    steady = tuple(tuple(s.steady) for s in schedules)
+    return Packed(
+        pack(schedules),
+        max(s.doses for s in schedules),
+        np.array([s.observations for s in schedules]),
+        np.array([s.start for s in schedules]),
+        np.array([max(indices, default=0) for indices in segments]),
+        steady if any(steady) else (),
+    )

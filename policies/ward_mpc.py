@@ -18,22 +18,16 @@ from typing import Any
 import numpy as np
 
 from ..models import load
-from ..pkpd.individuals import individuals
-from ..pkpd.march import march_of
 from ..pkpd.model import Model
-from ..pkpd.record import CovariateRow, Measurement, Record
-from ..pkpd.regimen import Dose, Regimen
 from ..therapies.bedside_gate import BedsideGate
 from ..therapies.therapy import Therapy
-from ..twin.cohort import Cohort
-from ..twin.layout import lay_out
+from ..twin.bedside import BedsideTracker
+from ..twin.bedside_march import Intervals
 from ..virtual.bedside_world import BedsideObservation
-from ..virtual.course import course
 from .ward import WardPolicy
 
 __all__ = ["WardMPC"]
 
-TICK = 0.5  # h
 CHUNK = 40  # patients whose plans are compared at a time
 
 
@@ -70,19 +64,17 @@ class WardMPC(WardPolicy):
         self.draws = 1 if truth else draws
         self.oracle = truth is not None
         self.name = "oracle" if truth else "MPC"
-        self.how = march_of(self.model, TICK, integrals=True)
-        self.ticks = round(interval / TICK)
+        self.plant = Intervals(self.model, interval)
 
     def reset(self, known: Mapping[str, np.ndarray], n: int) -> None:
         """Begin with n new patients."""
         K = len(self.model.effects)
         rng = np.random.Generator(np.random.Philox([self.seed, 5]))
         self.known, self.n = known, n
-        self.z = rng.standard_normal((1, self.draws, K)) if self.draws > 1 else np.zeros((1, 1, K))
-        self.z = self.z - self.z.mean(axis=1, keepdims=True)
-        self.map, self.factor = np.zeros((n, K)), np.tile(np.linalg.cholesky(self.model.omega), (n, 1, 1))
-        self.given: list[tuple[float, np.ndarray, np.ndarray]] = []
-        self.serum: list[tuple[float, np.ndarray]] = []
+        z = rng.standard_normal((1, self.draws, K))[0] if self.draws > 1 else np.zeros((1, K))
+        self.tracker = BedsideTracker(
+            self.model, known, n, z - z.mean(axis=0, keepdims=True), interval=self.interval, loq=self.loq
+        )
         self.gate = BedsideGate(self.therapy, n, self.interval)
         self.gate.reset(known, np.ones(n, dtype=bool))
 
@@ -95,104 +87,29 @@ class WardMPC(WardPolicy):
         """Take in what is seen.
 
         Returns:
-            parameters and states of every draw (n · draws, …), the AUC (n, draws) of the last day's intervals, newest
+            parameters and states of every draw (n, draws, …), the AUC (n, draws) of the last day's intervals, newest
             first, and h since admission.
         """
         now = float(seen.clock[0])
         if (seen.clock != now).any():
             raise ValueError("these patients were not admitted together")
-        if now > 0:
-            self.given.append((now - self.interval, seen.delivered[:, 0].copy(), seen.duration.copy()))
-        if now % 24.0 == 0:
-            self.serum.append((now, seen.creatinine.copy()))
         self.gate.see(seen, np.ones(self.n, dtype=bool))
+        known = round(now / self.interval)
         if self.truth is None:
-            self._fit(seen, now)
-            state, past = self._courses()
-            p = self._parameters(len(self.serum) - 1)
-        else:
-            told = self.truth()
-            p = told["parameters"]
-            state = np.concatenate([told["state"][:, : self.how.system.n_model], np.zeros((self.n, 1))], axis=1)
-            past = [told["exposure"][:, [k]] for k in range(min(len(self.given), told["exposure"].shape[1]))]
-        return p, state, past, now
-
-    # what is believed
-    # ----------------
-
-    def _covariates(self, day: int) -> np.ndarray:
-        """(n, covariates) with the creatinine of a day."""
-        extra = {"scr": self.serum[day][1]} if "scr" in self.model.names("covariates") else {}
-        columns = {**self.known, **extra}
-        return np.column_stack([np.broadcast_to(columns.get(c, 0.0), self.n) for c in self.model.names("covariates")])
-
-    def _parameters(self, day: int) -> np.ndarray:
-        """(n · draws, parameters) of a day."""
-        eta = self.map[:, None] + np.einsum(
-            "nij,ndj->ndi", self.factor, np.broadcast_to(self.z, (self.n, *self.z.shape[1:]))
-        )
-        cov = np.repeat(self._covariates(day), self.draws, axis=0)
-        return individuals(self.model, np.ascontiguousarray(cov), eta.reshape(self.n * self.draws, -1))
-
-    def _fit(self, seen: BedsideObservation, now: float) -> None:
-        """The most probable effects of patients who have a new result, and Laplace's covariance there."""
-        rows = np.flatnonzero(seen.new > 0)
-        if not len(rows):
-            return
-        days = [self._covariates(d) for d in range(len(self.serum))]
-        names = self.model.names("covariates")
-        layouts = []
-        for i in rows.tolist():
-            table = [CovariateRow(t, dict(zip(names, map(float, c[i])))) for (t, _), c in zip(self.serum, days)]
-            doses = [Dose(t, float(d[i]), "iv", duration=float(h[i])) for t, d, h in self.given if d[i] > 0]
-            found = [(t, v) for t, v in zip(seen.level_times[i], seen.levels[i]) if np.isfinite(t)]
-            levels = [
-                Measurement(float(t), "concentration", float(v))
-                if v > 0
-                else Measurement(float(t), "concentration", self.loq, lloq=self.loq, censored=True)
-                for t, v in sorted(found)
-            ]
-            layouts.append(lay_out(self.model, Record(str(i), tuple(table), Regimen(*doses), tuple(levels), now)))
-        fit = Cohort(layouts).fit(np.arange(len(rows)), np.zeros((len(rows), self.map.shape[1])))
-        self.map[rows] = fit["eta"]
-        cov = np.linalg.inv(fit["H"])
-        self.factor[rows] = np.linalg.cholesky(0.5 * (cov + cov.transpose(0, 2, 1)))
-
-    def _inputs(self, dose: np.ndarray, length: np.ndarray) -> np.ndarray:
-        """(n · draws, ticks, rows) of one interval."""
-        S = self.how.system
-        u = np.zeros((self.n * self.draws, self.ticks, S.rows_u))
-        rate = (np.arange(self.ticks) * TICK < length[:, None] - 1e-9) * (dose / length)[:, None]
-        u[:, :, -1] = np.repeat(rate, self.draws, axis=0)
-        return u
-
-    def _courses(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Every draw's state now, and its AUC of the last day's intervals, newest first, (n, draws) each."""
-        S = self.how.system
-        x = np.zeros((self.n * self.draws, S.rows_x))
-        areas: list[np.ndarray] = []
-        p = None
-        for time, dose, length in self.given:
-            if time % 24.0 == 0 or p is None:
-                p = self._parameters(min(int(time // 24), len(self.serum) - 1))
-            x[:, S.n_model :] = 0.0
-            _, x = course(self.how, p, x, self._inputs(dose, length))
-            areas.append(x[:, S.n_model].reshape(self.n, self.draws).copy())
-        return x, areas[::-1]
+            t = self.tracker
+            t.see(seen)
+            return t.parameters, t.state, [t.areas[:, k] for k in range(min(known, t.areas.shape[1]))], now
+        told = self.truth()
+        state = np.concatenate([told["state"][:, : len(self.model.states)], np.zeros((self.n, 1))], axis=1)
+        past = [told["exposure"][:, [k]] for k in range(min(known, told["exposure"].shape[1]))]
+        return told["parameters"][:, None], state[:, None], past, now
 
     # what is planned
     # ---------------
 
     def response(self, p: np.ndarray, state: np.ndarray, dose: np.ndarray, length: np.ndarray) -> tuple[Any, Any]:
         """AUC (n, draws, horizon) and levels (n, draws, horizon, 4) under doses (n, horizon)."""
-        S, x = self.how.system, state.copy()
-        areas, levels = [], []
-        for j in range(self.horizon):
-            x[:, S.n_model :] = 0.0
-            y, x = course(self.how, p, x, self._inputs(dose[:, j], length[:, j]))
-            areas.append(x[:, S.n_model].reshape(self.n, self.draws).copy())
-            levels.append(y[:, self.ticks // 4 - 1 :: self.ticks // 4, 0].reshape(self.n, self.draws, -1))
-        return np.stack(areas, axis=2), np.stack(levels, axis=2)
+        return self.plant.run(p, state, dose, length, kept=4)[1:]
 
     def _plan(self, p: np.ndarray, state: np.ndarray, past: list[np.ndarray], now: float) -> np.ndarray:
         n, H = self.n, self.horizon

@@ -12,14 +12,20 @@ from doseloop.twin.statements import follow_propofol
 from gymnasium.envs.registration import load_env_creator
 
 GLUCOSE, PROPOFOL = "doseloop/Glucose-v0", "doseloop/Propofol-v0"
-SMALL = {GLUCOSE: {"patients": 20, "start": 11.0}, PROPOFOL: {"patients": 20}}
+VANCOMYCIN, PHENOBARBITAL = "doseloop/Vancomycin-v0", "doseloop/Phenobarbital-v0"
+SMALL = {
+    GLUCOSE: {"patients": 20, "start": 11.0},
+    PROPOFOL: {"patients": 20},
+    VANCOMYCIN: {"patients": 20, "levels": "pair"},
+    PHENOBARBITAL: {"patients": 20, "levels": "pair"},
+}
 
 
 def many(id, n, **how):
     return gymnasium.make_vec(f"doseloop.envs:{id}", num_envs=n, **SMALL[id] | {"observation": "belief"} | how)
 
 
-@pytest.fixture(params=[GLUCOSE, PROPOFOL])
+@pytest.fixture(params=SMALL)
 def id(request):
     return request.param
 

@@ -204,8 +204,8 @@ def test_a_ward_s_forecast_is_the_forecast_of_that_dose():
 
 def _again(mind):
     """What `perceive` told, without taking in the same again."""
-    state, past = mind._courses()
-    return mind._parameters(len(mind.serum) - 1), state, past, None
+    twin = mind.tracker
+    return twin.parameters, twin.state, [twin.areas[:, 0]] if twin.count[0] else [], None
 
 
 @pytest.mark.parametrize("grid", [list(range(0, 3001, 250)), [3000, 0, 500, 1000]], ids=["steps", "in no order"])

@@ -7,6 +7,7 @@ A cohort is a list of patients' layouts for one model with the same number of ra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from ..pkpd.individuals import individual_kernel
 from ..pkpd.lanes import LANES
 from ..pkpd.model import Model
 from ..pkpd.population import Prepared, starting_states
+from ..pkpd.schedule import Packed, packed
 from ..pkpd.system import system
 from . import gauss_newton as gn
 from .layout import Layout
 from .likelihood import kind_of, total_of_many
 
-__all__ = ["Cohort", "Points"]
+__all__ = ["Cohort", "Patients", "Points", "error_of", "stack"]
 
 
 # An optimum is flat: sensitivities at 1e-6 move the MAP of an ODE model by 1e-8, and cost half of those at 1e-8
@@ -40,7 +42,7 @@ class Points:
         key = (directions, integrals)
         if key not in cohort.prepared:
             method = cohort.fit_method if directions else cohort.method
-            cohort.prepared[key] = Prepared(self.system, [lay.schedule for lay in cohort.layouts], method)
+            cohort.prepared[key] = Prepared(self.system, cohort.patients.schedules, method)
         self.prepared = cohort.prepared[key]
         segments = np.diff(cohort.seg_start)[self.patient]
         self.base = np.zeros(len(self.patient), dtype=np.int64)
@@ -70,55 +72,96 @@ class Points:
         return self.prepared.run(parameters, schedule_of=self.patient, segment=self.base)
 
 
+@dataclass(frozen=True)
+class Patients:
+    """Records laid out for one model, as arrays; n of them.
+
+    Attributes:
+        model: the model.
+        schedules: their events.
+        seg_start: (n + 1,) first parameter segment of each; ``fixed`` (segments, theta + covariates), ``where``
+            (segments, effects) the place of each of the model's effects in the full vector.
+        omega: (n, K, K) prior covariance of the full vector.
+        obs_start: (n + 1,) first measurement of each; ``data`` (measurements, 3) value and the two sizes of its error,
+            ``columns`` (measurements, 3) kind of error, output, 1 where censored (`twin.likelihood`).
+    """
+
+    model: Model
+    schedules: Packed
+    seg_start: np.ndarray
+    fixed: np.ndarray
+    where: np.ndarray
+    omega: np.ndarray
+    obs_start: np.ndarray
+    data: np.ndarray
+    columns: np.ndarray
+
+
+def stack(layouts: Sequence[Layout]) -> Patients:
+    """Layouts as arrays.
+
+    Raises:
+        SolverError: for an empty or mixed list, or a measured output without a residual error.
+    """
+    if not layouts:
+        raise SolverError("a cohort needs at least one patient")
+    model, K = layouts[0].model, len(layouts[0].effects.names)
+    if any(lay.model is not model or len(lay.effects.names) != K for lay in layouts):
+        raise SolverError("a cohort's patients must share the model and the number of random effects")
+    theta, outputs = model.theta, model.names("outputs")
+    data, columns, start = [], [], [0]
+    for lay in layouts:
+        for m in lay.measurements:
+            kind, a, b = error_of(model, m.output)
+            data.append((m.value, a, b))
+            columns.append((kind, outputs.index(m.output), int(m.censored)))
+        start.append(len(data))
+    return Patients(
+        model,
+        packed([lay.schedule for lay in layouts]),
+        np.concatenate([[0], np.cumsum([len(lay.occasion) for lay in layouts])]).astype(np.int64),
+        np.concatenate([np.hstack([np.tile(theta, (len(lay.covariates), 1)), lay.covariates]) for lay in layouts]),
+        np.concatenate([lay.effects.of_occasion[lay.occasion] for lay in layouts]),
+        np.array([lay.effects.omega for lay in layouts]),
+        np.array(start, dtype=np.int64),
+        np.array(data, dtype=float).reshape(-1, 3),
+        np.array(columns, dtype=np.int64).reshape(-1, 3),
+    )
+
+
+def error_of(model: Model, output: str) -> tuple[int, float, float]:
+    """Kind and the two sizes of an output's residual error.
+
+    Raises:
+        SolverError: it has none.
+    """
+    residual = model.output(output).residual
+    if residual is None:
+        raise SolverError(f"model '{model.id}' has no residual error for output '{output}'")
+    return kind_of(residual)
+
+
 class Cohort:
-    """Layouts of patients for one model, with data and priors as arrays.
+    """Patients of one model, with data and priors as arrays.
 
     Args:
-        layouts: all for the same model and the same number of random effects.
+        patients: layouts, all for the same model and the same number of random effects; or such already as arrays.
         method: how time is advanced; by default fits are done at a looser tolerance than predictions.
 
     Raises:
         SolverError: for an empty or mixed list.
     """
 
-    def __init__(self, layouts: Sequence[Layout], method: Method | None = None) -> None:
-        if not layouts:
-            raise SolverError("a cohort needs at least one patient")
-        self.layouts, self.method = list(layouts), method or Method()
-        self.fit_method = method or FIT
-        self.model: Model = layouts[0].model
-        self.K = len(layouts[0].effects.names)
-        if any(lay.model is not self.model or len(lay.effects.names) != self.K for lay in layouts):
-            raise SolverError("a cohort's patients must share the model and the number of random effects")
+    def __init__(self, patients: Sequence[Layout] | Patients, method: Method | None = None) -> None:
+        self.patients = p = patients if isinstance(patients, Patients) else stack(patients)
+        self.method, self.fit_method = method or Method(), method or FIT
+        self.model, self.K = p.model, p.omega.shape[1]
         self.prepared: dict[tuple[bool, bool], Prepared] = {}
-        theta = self.model.theta
-        self.fixed = np.concatenate(
-            [np.hstack([np.tile(theta, (len(lay.covariates), 1)), lay.covariates]) for lay in layouts]
-        )
-        self.where = np.concatenate([lay.effects.of_occasion[lay.occasion] for lay in layouts])
-        self.seg_start = np.concatenate([[0], np.cumsum([len(lay.occasion) for lay in layouts])]).astype(np.int64)
-        self.omega = np.array([lay.effects.omega for lay in layouts])
+        self.fixed, self.where, self.seg_start, self.omega = p.fixed, p.where, p.seg_start, p.omega
         self.inverse = np.ascontiguousarray(np.linalg.inv(self.omega)) if self.K else self.omega
-        self._data()
-
-    def _data(self) -> None:
-        outputs = self.model.names("outputs")
-        data, columns, start = [], [], [0]
-        for lay in self.layouts:
-            for m in lay.measurements:
-                residual = self.model.output(m.output).residual
-                if residual is None:
-                    raise SolverError(f"model '{self.model.id}' has no residual error for output '{m.output}'")
-                kind, a, b = kind_of(residual)
-                data.append((m.value, a, b))
-                columns.append((kind, outputs.index(m.output), int(m.censored)))
-            start.append(len(data))
-        self.data = np.array(data, dtype=float).reshape(-1, 3)
-        self.columns = np.array(columns, dtype=np.int64).reshape(-1, 3)
-        self.obs_start = np.array(start, dtype=np.int64)
-        self.deviation_constant = np.array(
-            [0.5 * np.linalg.slogdet(2 * np.pi * o)[1] if self.K else 0.0 for o in self.omega]
-        )
+        self.data, self.columns, self.obs_start = p.data, p.columns, p.obs_start
+        whole = np.linalg.slogdet(2 * np.pi * self.omega)[1] if self.K else np.zeros(len(self.omega))
+        self.deviation_constant = 0.5 * whole
 
     def points(self, patient: np.ndarray, directions: bool = False, integrals: bool = False) -> Points:
         """Evaluation points, one for each entry of ``patient`` (indices of layouts)."""

@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", **folder)
 
     add = command("train", commands.train, "policies that learn: networks, curves, checkpoints", TRAIN)
-    tasks = "glucose, glucose-unannounced, propofol, vancomycin, vancomycin-grid, phenobarbital"
+    tasks = "glucose, glucose-history, glucose-unannounced, propofol, vancomycin, vancomycin-grid, phenobarbital"
     add("task", metavar="TASK", help=tasks)
     add("--algo", metavar="NAME", default="ppo", help="ppo (default), sac, tqc, recurrent_ppo")
     add("--seeds", default=1, help="so many runs (default: 1)", **count)

@@ -47,7 +47,7 @@ def imitate(
         notes: a file for all that was said; where it exists already, another seed's lessons are learnt from it, and the
             teacher, who is slow, is not asked again.
         lessons: rounds, and lanes in each.
-        passes: over the data after each round.
+        passes: over all that was said, after the last round; after the others no more than `PASSES`.
 
     Returns:
         The mean squared error of actions after each round (of one round where there were notes).
@@ -65,7 +65,8 @@ def imitate(
         env = make("train", lanes, autoreset_mode="NextStep")
         tutor = teacher(env.unwrapped, announced)
         data.append(_treat(env, tutor, None if round == 0 else pupil(model), seed, round, tell))
-        errors.append(_learn(model, data, np.random.default_rng([seed, round]), passes))
+        many = passes if round + 1 == rounds else min(passes, PASSES)
+        errors.append(_learn(model, data, np.random.default_rng([seed, round]), many))
         tell("lesson", {"round": round + 1, "of": rounds, "error": errors[-1]})
     if notes is not None:
         half = notes.with_suffix(".part")

@@ -130,7 +130,9 @@ class Run:
 
             set_random_seed(_stream(self.seed, 0, 31))
             announced = "unannounced" not in str(self.settings.kwargs.get("meals"))
-            how: dict[str, Any] = {"announced": announced, "lessons": self.settings.lessons}
+            rounds, lanes, *passes = self.settings.lessons
+            how: dict[str, Any] = {"announced": announced, "lessons": (rounds, lanes)}
+            how |= {"passes": passes[0]} if passes else {}
             notes = self.folder.parent / f"lessons-{self.settings.task}.npz"  # for the other seeds
             notes.parent.mkdir(parents=True, exist_ok=True)
             imitate(self.model, self._environment, self.seed, self.tell, notes=notes, **how)

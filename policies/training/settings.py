@@ -6,7 +6,7 @@
     kwargs: {meals: counted}       # of the environment, when training and when judged
     prior: [-0.5, 0.0]             # what an untrained network asks for: a dose near the usual one
     round: 288                     # decisions of each lane between two checkpoints: whole episodes
-    lessons: [5, 32]               # of the imitation: rounds, and operations or days in each
+    lessons: [5, 32]               # of the imitation: rounds, operations or days in each; a third: passes over all said
     ppo:                           # one section an algorithm
       steps: 3000000               # decisions of all lanes together
       lanes: 256
@@ -46,7 +46,8 @@ class Settings:
             module.
         policy: net_arch, activation, and more of SB3's ``policy_kwargs``. sb3: keywords of the algorithm's class.
         limit: of the mean cost of an episode (the Lagrangian variant); None leaves the cost alone.
-        imitate: whether it begins as a pupil of the MPC. lessons: then, rounds of lessons and lanes in each.
+        imitate: whether it begins as a pupil of the MPC. lessons: then, rounds of lessons, lanes in each, and, where
+            they are told, passes over all that was said.
     """
 
     task: str
@@ -65,7 +66,7 @@ class Settings:
     sb3: Mapping[str, Any] = field(default_factory=dict)
     limit: float | None = None
     imitate: bool = False
-    lessons: tuple[int, int] = (4, 32)
+    lessons: tuple[int, ...] = (4, 32)
 
     @property
     def rounds(self) -> int:
@@ -137,8 +138,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
     bad = [f"'{k}' is missing" for k in sorted(HEAD - set(told))]
     bad += [f"unknown section '{k}'" for k in told if k not in HEAD | set(ALGORITHMS)]
     lessons = told.get("lessons", [1, 1])
-    if not (isinstance(lessons, list) and len(lessons) == 2 and all(type(k) is int and k > 0 for k in lessons)):
-        bad.append(f"lessons {lessons}: [rounds, lanes] are meant")
+    if not (isinstance(lessons, list) and len(lessons) in (2, 3) and all(type(k) is int and k > 0 for k in lessons)):
+        bad.append(f"lessons {lessons}: [rounds, lanes] are meant, or [rounds, lanes, passes]")
     for key in [a for a in ALGORITHMS if a in told]:
         section = told[key]
         if not isinstance(section, dict) or not {"steps", "lanes"} <= set(section):

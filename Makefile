@@ -54,8 +54,8 @@ fmt: $(READY)  ## format the code, and mend what ruff can
 mutate: $(READY)  ## mutation run over the guard
 	@$(BIN)/python benchmarks/mutate.py
 
-bench: warm  ## all benchmarks
-	@for f in simulation twin recommendation; do echo "== $$f"; $(BIN)/python benchmarks/$$f.py; done
+bench: warm  ## all benchmarks, beside public peers in environments of their own (doseloop bench --help)
+	@$(BIN)/doseloop bench all
 
 pages: $(READY)  ## write docs/envs, a page for each environment, from docstrings, spaces and measured scores
 	@$(BIN)/python docs/pages.py

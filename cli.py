@@ -1,5 +1,5 @@
 """The commands: ``doseloop models | therapies | simulate | recommend | replay | validate | demo | loop``,
-``evaluate``, ``train``, ``warm``.
+``evaluate``, ``train``, ``bench``, ``warm``.
 
 Exit codes: 0 done (a dose is recommended), 1 unexpected failure, 2 input that cannot be used (one error lists every
 problem), 3 no dose is advised, 4 a replay differs. Answers go to stdout, errors and progress to stderr.
@@ -86,6 +86,20 @@ A policy learns on the train split, is examined on the validation split after ev
 as best.npz: weights and how they came about, read without executing anything and run without PyTorch. Hyperparameters
 are one YAML file a task (policies/hyperparameters). Watch: tensorboard --logdir out. Judge: doseloop evaluate.
 Needs pip install "doseloop[rl]"."""
+
+BENCH = """examples:
+  doseloop bench simulation                            four problems, six peers, some twenty minutes
+  doseloop bench simulation stiff --rounds 3           one problem of it
+  doseloop bench simulation --quick                    a first look, into out/
+  doseloop bench twin --help                           the options of one benchmark
+  doseloop bench all                                   every one in turn (make bench)
+
+benchmarks:
+{list}
+
+Each writes JSON (machine, load, versions, commit) to benchmarks/results, prints a table, and compares with the last
+committed result: lines that take 10 % more are marked. A peer runs in an environment of its own, made once from the
+versions in benchmarks/peers; all processes are held to one thread, and take turns. Needs a checkout, not a wheel."""
 
 VALIDATE = "examples:\n  doseloop validate phenobarbital\n  doseloop validate vancomycin --data levels.csv"
 
@@ -202,6 +216,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the runs in the folder; those that are done are left")
     add("--threads", default=1, help="of PyTorch (default: 1)", **count)
     add("--out", **folder)
+
+    width = max(map(len, commands.BENCHMARKS))
+    names = "\n".join(f"  {name:<{width}}  {text}" for name, text in commands.BENCHMARKS.items())
+    what = "benchmarks beside public peers: tables, JSON, what has become slower"
+    add = command("bench", commands.bench, what, BENCH.replace("{list}", names))
+    add("name", nargs="?", metavar="NAME", help="which (default: list them; all: every one)")
+    add("rest", nargs=argparse.REMAINDER, metavar="…", help="options of that benchmark")
 
     command("warm", commands.warm, "compile the loops and the kernels of all models, once per machine")
     # fmt: on

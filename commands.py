@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .twin.warm import Watch
 
 __all__ = [
+    "BENCHMARKS",
+    "bench",
     "demo",
     "evaluate",
     "loop",
@@ -41,6 +43,19 @@ __all__ = [
 ]
 
 OK, UNEXPECTED, BAD_INPUT, NO_DOSE, DIFFERS = range(5)
+
+# what `doseloop bench` knows: scripts of a checkout's benchmarks/ and what each measures
+BENCHMARKS = {
+    "simulation": "accuracy and work beside SciPy, numbalsoda, diffrax, CasADi, simglucose, …: four problems",
+    "twin": "MAP and posterior beside SciPy's optimisers, and NUTS (NumPyro) as the posterior's truth",
+    "startup": "import, first recommendation, compilation of each model, memory; peers' imports beside",
+    "population": "10,000 people at once: exact, adaptive, irregular times, two threads",
+    "recommendation": "a recommendation end to end, a grid of doses and intervals, a new model compiled",
+    "mpc": "the controllers' step beside CasADi's solvers and IPOPT (--peers: and do-mpc)",
+    "estimators": "a patient followed sample by sample: time, and truth in the bands",
+    "envs": "steps a second of the environments against their number (--peer: beside simglucose)",
+    "world": "the compiled simulators alone, and whole worlds",
+}
 
 
 def tell(text: str) -> None:
@@ -297,6 +312,35 @@ def loop(args: argparse.Namespace) -> int:
 
     with _compiling():
         return run(args)
+
+
+def bench(args: argparse.Namespace) -> int:
+    """One benchmark, or all, or their list."""
+    import os
+    import subprocess
+
+    width = max(map(len, BENCHMARKS))
+    if args.name is None:
+        print("\n".join(f"{name:<{width}}  {text}" for name, text in BENCHMARKS.items()))
+        return OK
+    folder = Path(__file__).parent / "benchmarks"
+    if args.name not in (*BENCHMARKS, "all"):
+        raise DoseloopError(f"there is no benchmark '{args.name}'; there are all, {', '.join(BENCHMARKS)}")
+    if args.name == "all" and args.rest:
+        raise DoseloopError(f"options belong to one benchmark, not to all: {' '.join(args.rest)}")
+    if not folder.is_dir():
+        raise DoseloopError(
+            "the benchmarks are not in an installed doseloop: they need a checkout of its repository (make bench there)"
+        )
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    code = OK
+    for name in BENCHMARKS if args.name == "all" else [args.name]:
+        tell(f"== {name}: {BENCHMARKS[name]}")
+        done = subprocess.run([sys.executable, folder / f"{name}.py", *args.rest], env=os.environ | one, check=False)
+        if done.returncode and args.name == "all":
+            tell(f"{name} failed (exit code {done.returncode}); the others go on")
+        code = code or done.returncode
+    return code
 
 
 def evaluate(args: argparse.Namespace) -> int:

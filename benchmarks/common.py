@@ -52,11 +52,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(name: str, results: Mapping[str, Any]) -> None:
-    """Write ``results/name.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), **results}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+def save(name: str, results: Mapping[str, Any], folder: Path = RESULTS, **about: Any) -> dict[str, Any]:
+    """Write ``results/name.json``, with the machine and what is said ``about`` it; returns what was written."""
+    folder.mkdir(exist_ok=True)
+    everything = {"machine": machine() | about, **results}
+    (folder / f"{name}.json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    return everything
 
 
 def show(rows: list[tuple[str, str]]) -> None:

@@ -22,8 +22,7 @@ from doseloop.pkpd.individuals import individual_kernel
 from doseloop.pkpd.system import system
 from problems import _rhs as equations
 from problems import two_compartment_oral
-
-from twin import vancomycin_record
+from twin_cases import vancomycin_record
 
 COLD = """
 import time; start = time.perf_counter()

@@ -29,7 +29,7 @@ MEALS = ((7 * 60, 45.0), (12 * 60, 70.0), (18 * 60 + 30, 80.0))  # g; the usual 
 EAT = 5.0  # g/min
 
 
-def inputs(people: People) -> tuple[np.ndarray, np.ndarray]:
+def day_inputs(people: People) -> tuple[np.ndarray, np.ndarray]:
     """Carbohydrate g/min and insulin U/min, (n, minutes); a meal's bolus by the patient's own ratio, in one minute."""
     n = len(people)
     carbs, insulin = np.zeros((n, MINUTES)), np.repeat(people.known["basal"][:, None] / 60, MINUTES, axis=1)
@@ -39,12 +39,12 @@ def inputs(people: People) -> tuple[np.ndarray, np.ndarray]:
     return carbs, insulin
 
 
-def ours(people: People, carbs: np.ndarray, insulin: np.ndarray, step: float | None) -> np.ndarray:
-    """(n, minutes, 2): plasma and subcutaneous glucose, mg/dL."""
+def follow(people: People, carbs: np.ndarray, insulin: np.ndarray, step: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """(n, minutes, 2): plasma and subcutaneous glucose, mg/dL; and the inputs held, (n, minutes, inputs + routes)."""
     model, n = people.model, len(people)
     how, names = march_of(model, 1.0, step), model.names("inputs")
     stomach, memory = list(stomach_rows(model)), [FASTING] * n
-    x, levels = people.start, []
+    x, levels, given = people.start, [], []
     for minute in range(MINUTES):
         u = held_inputs(model, 1, insulin[:, minute])
         u[:, 0, names.index("carbs")] = carbs[:, minute]
@@ -53,7 +53,24 @@ def ours(people: People, carbs: np.ndarray, insulin: np.ndarray, step: float | N
             u[i, 0, names.index("meal")] = memory[i][0] + memory[i][1]
         y, x = course(how, people.parameters, x, u)
         levels.append(y[:, 0])
-    return np.stack(levels, axis=1)
+        given.append(u[:, 0])
+    return np.stack(levels, axis=1), np.stack(given, axis=1)
+
+
+def ours(people: People, carbs: np.ndarray, insulin: np.ndarray, step: float | None) -> np.ndarray:
+    """(n, minutes, 2): plasma and subcutaneous glucose, mg/dL, at each minute's end."""
+    return follow(people, carbs, insulin, step)[0]
+
+
+def held(people: People, carbs: np.ndarray, insulin: np.ndarray) -> np.ndarray:
+    """The inputs of every minute, the meal's size among them, (n, minutes, inputs + routes)."""
+    return follow(people, carbs, insulin, 0.05)[1]
+
+
+def package_folder(python: Path) -> Path:
+    """Where simglucose stands in that interpreter's environment."""
+    find = "import importlib.util as u; print(u.find_spec('simglucose').origin)"
+    return Path(subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()).parent
 
 
 def main() -> None:
@@ -64,10 +81,8 @@ def main() -> None:
     python = args.python or python_with("simglucose")
     if python is None:
         raise SystemExit(1)
-    find = "import importlib.util as u; print(u.find_spec('simglucose').origin)"
-    origin = subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
-    people = simglucose_people(Path(origin).parent)
-    carbs, insulin = inputs(people)
+    people = simglucose_people(package_folder(python))
+    carbs, insulin = day_inputs(people)
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "in.npz", names=people.ids, carbs=carbs, insulin=insulin)
         subprocess.run([python, Path(__file__).parent / "peers" / "simglucose_rhs.py", folder], check=True)

@@ -340,7 +340,7 @@ def listing(graph: Graph, names: Sequence[Sequence[str]] | None = None) -> str:
                 "not": "float({0} == 0.0)",
                 "and": "{0} * {1}",
                 "or": "float({0} + {1} != 0.0)",
-                "if": "({1} if {0} != 0.0 else 0.0)",
+                "if": "where({0} != 0.0, {1}, 0.0)",
                 "sign": "float(({0} > 0) - ({0} < 0))",
                 "max": "maximum({0}, {1})",
                 "min": "minimum({0}, {1})",

@@ -156,7 +156,7 @@ def test_a_traced_expression_equals_plain_floats(name):
 
 # listings and lane widths --------------------------------------------------------------------------------------------
 
-READABLE = {w: getattr(ops, w) for w in ("exp", "log", "sqrt", "tanh", "maximum", "minimum", "power")}
+READABLE = {w: getattr(ops, w) for w in ("exp", "log", "sqrt", "tanh", "maximum", "minimum", "power", "where")}
 
 
 def graphs():

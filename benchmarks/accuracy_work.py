@@ -26,7 +26,7 @@ MARKERS = "osD^v"
 
 def draw(problems: dict[str, Any], path: Path) -> None:
     """Write the figure."""
-    figure, axes = plt.subplots(2, 2, figsize=(13, 10), constrained_layout=True)
+    figure, axes = plt.subplots(2, 2, figsize=(15, 9), constrained_layout=True)
     for axis, r in zip(axes.flat, problems.values()):
         seen: dict[str, int] = {}
         methods = list(dict.fromkeys(p["method"] for p in r["points"]))
@@ -48,7 +48,9 @@ def draw(problems: dict[str, Any], path: Path) -> None:
         axis.set(xscale="log", yscale="log", title=r["title"], xlabel="processor time, ms a patient",
                  ylabel="largest error, of the output's peak")  # fmt: skip
         axis.grid(which="major", alpha=0.25)
-        axis.legend(fontsize=8, loc="upper right", framealpha=0.9)
-    figure.suptitle("Accuracy and work, one core: further left and lower is better")
+        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    for axis in axes.flat[len(problems) :]:
+        axis.set_axis_off()
+    figure.suptitle("Accuracy and work, one thread: further left and lower is better")
     figure.savefig(path, dpi=90)
     plt.close(figure)

@@ -1,10 +1,10 @@
 """A comparison with peers in one run: sides in their own processes, work in turn, ratios only of work that is equal.
 
-    side A  ─┐  each a process of its own environment, one thread, one core; prepared and warmed before anything counts
+    side A  ─┐  each a process of its own environment, one thread; prepared and warmed before anything counts
     side B  ─┼─▶ interleaved: A B C  A B C  …   processor time of each piece of work, per patient
     side C  ─┘            │
                           ▼
-    side A  ─┐  each a process of its own environment, one thread, one core; prepared and warmed before it counts
+    outputs compared with the reference ──▶ line: median and quartiles, difference, ratio to doseloop or why none
 
 Processor time (of all threads) is what is compared, since the machine may be shared; the wall clock stands beside it.
 """

@@ -1,8 +1,8 @@
 """Start-up, each number from fresh processes: import, first recommendation, compilation model by model, memory.
 
 Imports of peers stand beside, in their own environments. "Nothing compiled" is an empty cache folder, where event loops
-(once per version of the code) and kernels (once per edit of a model) are compiled; "warm" finds both on disk. A model's
-own compilation is timed after the loops are there, in a cache that holds no kernel of it.
+(once per version of the code) and kernels (once per edit of a model) are compiled; "warm" finds both there. Models are
+then made ready for simulation, fit and forecast (a model of loops: its march) with loops in the cache but no kernel.
 
     .venv/bin/python benchmarks/startup.py [--rounds 5]
 """
@@ -25,7 +25,7 @@ from common import RESULTS, save
 from doseloop import models
 from frame import ONE_THREAD, quartiles
 from peers.environment import python_with
-from report import committed, compared, number, put, table
+from report import committed, compared, number, put, table, told
 
 ROOT = Path(__file__).parent.parent
 AROUND = """
@@ -33,7 +33,7 @@ import json, resource, sys, time
 wall, cpu = time.perf_counter(), time.process_time()
 {work}
 print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu,
-                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, globals().get("told")]))
 """
 RECOMMEND = """
 import doseloop as dl
@@ -43,8 +43,11 @@ assert dl.recommend(therapy, record).regimen is not None
 """
 WARM = """
 from doseloop import models
-from doseloop.twin.warm import warm
-warm(models.load({model!r}))
+from doseloop.twin.warm import Watch, warm
+model = models.load({model!r})
+with Watch() as watch:
+    warm(model)
+told = [watch.loops, watch.kernels, watch.seconds]
 """
 IMPORTS: dict[str, tuple[str, str | None]] = {
     "doseloop": ("import doseloop", None),
@@ -59,6 +62,7 @@ IMPORTS: dict[str, tuple[str, str | None]] = {
     "python-anesthesia-simulator": ("import python_anesthesia_simulator", "anesthesia"),
     "do-mpc": ("import warnings; warnings.simplefilter('ignore'); import do_mpc", "dompc"),
 }  # fmt: skip
+LONG = 5.0  # s of processor: measured once
 ADULT = str(ROOT / "examples" / "vancomycin.csv")
 FIRST = {
     "phenobarbital, one model": RECOMMEND.format(therapy="phenobarbital", table=""),
@@ -66,8 +70,11 @@ FIRST = {
 }
 
 
-def fresh(work: str, python: Path | None = None, cache: Path | None = None) -> tuple[float, float, float]:
-    """Wall s, processor s and largest memory (MB) of a piece of work in a new process; the interpreter not counted."""
+def fresh(work: str, python: Path | None = None, cache: Path | None = None) -> list[Any]:
+    """Wall s, processor s, largest memory (MB) and what is told of a piece of work in a new process.
+
+    The interpreter's own start is not counted.
+    """
     env = dict(os.environ | ONE_THREAD)
     if python is not None:
         env = {k: v for k, v in env.items() if not k.startswith("PYTHON")}
@@ -78,13 +85,13 @@ def fresh(work: str, python: Path | None = None, cache: Path | None = None) -> t
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-800:])
-    wall, cpu, memory = json.loads(done.stdout.splitlines()[-1])
-    return wall, cpu, memory
+    out: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return out
 
 
-def line(name: str, side: str, runs: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+def line(name: str, side: str, runs: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """A line of the results: milliseconds of processor and wall, MB."""
-    wall, cpu, memory = zip(*runs)
+    wall, cpu, memory, *_ = zip(*runs)
     return {
         "name": name, "side": side, "cpu ms": quartiles([1e3 * c for c in cpu]),
         "wall ms": quartiles([1e3 * w for w in wall]), "process MB": round(statistics.median(memory)),
@@ -92,16 +99,17 @@ def line(name: str, side: str, runs: Sequence[tuple[float, float, float]]) -> di
 
 
 def turns(work: Mapping[str, tuple[str, Path | None]], count: int, kind: str) -> list[dict[str, Any]]:
-    """Each piece of work in turn, A B A B …, after one round that warms the disk's cache."""
-    runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in work}
+    """Each piece of work in turn, A B A B …, after one round that warms the disk's cache; what takes long, once."""
+    runs: dict[str, list[list[Any]]] = {name: [] for name in work}
     for r in range(count + 1):
         for name, (text, python) in work.items():
+            if runs[name] and runs[name][0][1] > LONG:
+                continue
             print(f"  {kind}: round {r} of {count}, {name}", file=sys.stderr, flush=True)
-            got = fresh(text, python)
-            if r:
-                runs[name].append(got)
+            runs[name].append(fresh(text, python))
+    kept = {n: got[1:] or got for n, got in runs.items()}
     own = ("doseloop", *FIRST)
-    return [line(f"{kind}: {n}", "doseloop" if n.startswith(own) else n, got) for n, got in runs.items()]
+    return [line(f"{kind}: {n}", "doseloop" if n.startswith(own) else n, got) for n, got in kept.items()]
 
 
 def measure(count: int) -> list[dict[str, Any]]:
@@ -115,23 +123,16 @@ def measure(count: int) -> list[dict[str, Any]]:
             print(f"  nothing compiled: {name}", file=sys.stderr, flush=True)
             runs = [fresh(text, cache=Path(place) / name.split(",")[0])]
             lines.append(line(f"first recommendation, nothing compiled: {name}", "doseloop", runs))
-        base = Path(place) / "phenobarbital"
-        fresh(WARM.format(model="phenobarbital_neonate_grasela1985"), cache=base)  # the loops
+        base = Path(place) / "phenobarbital"  # its loops are there now; kernels are to be compiled
         fresh(WARM.format(model="theophylline_adult_boeckmann1994"), cache=base)
-        shutil.rmtree(base / "kernels", ignore_errors=True)
         for k, model in enumerate(models.ids()):
             print(f"  compilation: {model} [{k + 1}/{len(models.ids())}]", file=sys.stderr, flush=True)
-            lines += compilation(model, base, Path(place) / "one")
+            shutil.rmtree(base / "kernels", ignore_errors=True)
+            run = fresh(WARM.format(model=model), cache=base)
+            loops, kernels, seconds = run[3]
+            about = {"loops": loops, "kernels": kernels, "compiling ms": 1e3 * seconds}
+            lines.append(line(f"made ready: {model}", "doseloop", [run]) | about)
     return lines
-
-
-def compilation(model: str, base: Path, own: Path) -> list[dict[str, Any]]:
-    """A model made ready (`doseloop warm`) with loops but no kernel in the cache, and again with both."""
-    shutil.rmtree(own, ignore_errors=True)
-    shutil.copytree(base, own)
-    text = WARM.format(model=model)
-    first, again = fresh(text, cache=own), fresh(text, cache=own)
-    return [line(f"compiled: {model}", "doseloop", [first]), line(f"from the cache: {model}", "doseloop", [again])]
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -144,18 +145,17 @@ def page(results: Mapping[str, Any]) -> str:
 
     first = [row(n, x) for n, x in by_name.items() if n.startswith(("import", "first"))]
     models_ = [
-        [n.partition(": ")[2], *(number(v["cpu ms"]["median"]) for v in (x, other)), str(other["process MB"])]
-        for n, x in by_name.items() if n.startswith("compiled: ")
-        for other in [by_name[n.replace("compiled", "from the cache")]]
+        [n.partition(": ")[2], str(x["kernels"]), str(x["loops"]), number(x["cpu ms"]["median"]), str(x["process MB"])]
+        for n, x in by_name.items() if n.startswith("made ready: ")
     ]  # fmt: skip
+    head = ["model made ready", "kernels", "loops", "processor ms, import included", "MB"]
     return "\n".join(
         [
-            f"{m['processor']}, load {m['load_before']} to {m['load']}, {m['rounds']} rounds in turn (once where "
-            f"nothing is compiled), commit {m['commit']}.",
+            f"{told(m)} What takes more than {LONG:g} s, and what is compiled, is measured once.",
             "",
             *table(["what, in a new process", "processor ms", "wall ms", "MB"], first),
             "",
-            *table(["model made ready", "compiled, processor ms", "from the cache", "MB then"], models_),
+            *table(head, models_),
         ]
     )
 

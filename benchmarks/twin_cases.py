@@ -108,19 +108,19 @@ def _events(model: dl.Model, record: dl.Record) -> dict[str, np.ndarray]:
 
 def _infants() -> Case:
     therapy = dl.therapies.load("phenobarbital")
-    return Case("phenobarbital: 59 real infants, one compartment", therapy.models[0], dl.example(therapy), 8, 20_000)
+    return Case("phenobarbital: 59 real infants, one compartment", therapy.models[0], dl.example(therapy), 4, 10_000)
 
 
 def _adults() -> Case:
     model = models.load("vancomycin_adult_goti2018")
     records = [vancomycin_record(i, model) for i in range(60)]
-    return Case("vancomycin: 60 simulated adults, two compartments", model, records, 8, 20_000)
+    return Case("vancomycin: 60 simulated adults, two compartments", model, records, 4, 10_000)
 
 
 def _saturable() -> Case:
     model = models.load("phenytoin_adult_grasela1983")
     records = [phenytoin_record(i, model) for i in range(60)]
-    return Case("phenytoin: 60 simulated adults, Michaelis-Menten", model, records, 4, 5_000)
+    return Case("phenytoin: 60 simulated adults, Michaelis-Menten", model, records, 2, 4_000)
 
 
 CASES: dict[str, Callable[[], Case]] = {"phenobarbital": _infants, "vancomycin": _adults, "phenytoin": _saturable}

@@ -7,7 +7,6 @@ The frame (`benchmarks/frame.py`) writes one JSON line for each job and reads on
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -18,18 +17,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["one_core", "serve"]
-
-
-def one_core() -> None:
-    """Hold this process to one core, where the system can."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+__all__ = ["serve"]
 
 
 def serve(start: Callable[[Path], Callable[[dict[str, Any]], Any]], *packages: str) -> None:
     """Answer jobs until the input ends; what a library prints goes to the standard error."""
-    one_core()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

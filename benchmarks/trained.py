@@ -34,7 +34,9 @@ def usual(id: str, how: Mapping[str, Any], n: int, seed: int) -> tuple[Episodes,
     """The usual protocol on the same patients; what surrounds them is the network's, the levers are the doses."""
     surroundings = {k: v for k, v in how.items() if k not in INTERFACE}
     (protocol,) = contestants(id, ["usual"])
-    env: Any = gymnasium.make_vec(id, num_envs=n, split="test", patients=n, **surroundings, **protocol.keywords)
+    env: Any = gymnasium.make_vec(
+        f"doseloop.envs:{id}", num_envs=n, split="test", patients=n, **surroundings, **protocol.keywords
+    )
     return play(env, protocol.make(env.unwrapped, arm(id, "nominal")), seed), env.unwrapped
 
 

@@ -44,14 +44,14 @@ def parts(therapy: str) -> dict[str, list[str]]:
 
 def policies(therapy: str, arm: str) -> list[str]:
     """Who plays: all protocols and controllers, of each algorithm the best seed in validation, bare and guarded; in the
-    nominal arm all its seeds."""
+    nominal arm, and where no meal is announced, all its seeds."""
     shipped = [n.removeprefix(f"{therapy}-") for n in network.shipped() if n.startswith(f"{therapy}-")]
     algorithms = list(dict.fromkeys(n.rpartition("-")[0] for n in shipped))
     # those that were trained without announcements play where none are made
     algorithms = [a for a in algorithms if a.startswith("unannounced") == (arm == "unannounced")]
     guarded = [*algorithms, "usual"]
     out = [*names(ENVS[therapy]), *algorithms, *(f"{a}+guard" for a in guarded)]
-    return out + ([f"{a}-*" for a in algorithms] if arm == "nominal" else [])
+    return out + ([f"{a}-*" for a in algorithms] if arm in ("nominal", "unannounced") else [])
 
 
 def play(therapy: str, arms: Sequence[str], folder: Path, sizes: tuple[int, int], fresh: bool, workers: int) -> None:

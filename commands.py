@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BENCHMARKS",
     "bench",
+    "cohort",
     "demo",
     "evaluate",
     "loop",
@@ -341,6 +342,14 @@ def bench(args: argparse.Namespace) -> int:
             tell(f"{name} failed (exit code {done.returncode}); the others go on")
         code = code or done.returncode
     return code
+
+
+def cohort(args: argparse.Namespace) -> int:
+    """A virtual cohort of any size under a policy."""
+    from .policies.cohort.console import cohort as run
+
+    with _compiling():
+        return run(args)
 
 
 def evaluate(args: argparse.Namespace) -> int:

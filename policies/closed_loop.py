@@ -79,6 +79,8 @@ def run(
     duration: float,
     *,
     seed: int = 0,
+    place: np.ndarray | None = None,
+    records: bool = True,
     progress: Callable[[int, int, Observation], None] | None = None,
 ) -> Run:
     """Run a policy in a world for ``duration`` minutes.
@@ -89,6 +91,9 @@ def run(
         gate: the guard; None leaves it out, for benchmarks of what it costs.
         duration: min.
         seed: of the world.
+        place: (n,) whole numbers: as which patients of the seed they draw (default 0, 1, …).
+        records: keep what was seen, asked, allowed and delivered; without, these have no rows (S = 0), and a patient
+            takes the memory of his truth only.
         progress: called with decisions made, of how many, and what is seen.
 
     Raises:
@@ -98,34 +103,32 @@ def run(
         raise DoseloopError(f"a loop runs for more than 0 min, not {duration}")
     n, a = world.n, len(world.actions)
     steps = round(duration / world.interval)
-    seen = world.reset(seed)
+    seen = world.reset(seed, place=place)
     known = {k: v[world.who] for k, v in world.people.known.items()}
     policy.reset(known, n)
     if gate is not None:
         gate.reset(known, n)
-    reading, announced = np.full((steps, n), np.nan), np.zeros((steps, n))
-    asked, allowed, delivered = (np.zeros((steps, n, a)) for _ in range(3))
-    masks, outcomes = np.zeros((steps, n, a), dtype=np.int64), np.zeros((steps, n), dtype=np.int8)
-    pressure, pressures = np.full((steps, n), np.nan), []
+    rows = steps if records else 0
+    reading, announced = np.full((rows, n), np.nan), np.zeros((rows, n))
+    asked, allowed, delivered = (np.zeros((rows, n, a)) for _ in range(3))
+    masks, outcomes = np.zeros((rows, n, a), dtype=np.int64), np.zeros((rows, n), dtype=np.int8)
+    pressure, pressures = np.full((rows, n), np.nan), []
     start, thinking, guarding, tells = clock.perf_counter(), 0.0, 0.0, False
     for k in range(steps):
-        reading[k], announced[k], pressure[k] = seen.reading, seen.announced, seen.pressure
-        t0 = clock.perf_counter()
+        before, t0 = seen, clock.perf_counter()
         wish = np.asarray(policy.act(seen), dtype=float)
         if wish.shape != (n, a):
             raise DoseloopError(f"policy '{policy.name}' asks for actions of shape {wish.shape}; ({n}, {a}) is meant")
         t1 = clock.perf_counter()
-        asked[k] = wish
-        if gate is None:
-            allowed[k] = wish
-        else:
-            allowed[k], masks[k] = gate.judge(seen, wish)
+        granted, mask = (wish, 0) if gate is None else gate.judge(seen, wish)
         t2 = clock.perf_counter()
         thinking, guarding = thinking + t1 - t0, guarding + t2 - t1
-        if policy.outcomes is not None:
-            outcomes[k], tells = policy.outcomes, True
-        seen = world.step(allowed[k])
-        delivered[k] = seen.delivered
+        seen = world.step(granted)
+        if records:
+            reading[k], announced[k], pressure[k] = before.reading, before.announced, before.pressure
+            asked[k], allowed[k], masks[k], delivered[k] = wish, granted, mask, seen.delivered
+            if policy.outcomes is not None:
+                outcomes[k], tells = policy.outcomes, True
         if isinstance(world, AnaesthesiaWorld):
             pressures.append(world.pressure)
         if progress is not None:
@@ -136,7 +139,7 @@ def run(
         world.people[world.who],
         world.interval,
         world.tick,
-        world.interval * np.arange(steps),
+        world.interval * np.arange(rows),
         reading,
         announced,
         asked,

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from ..pkpd.errors import DoseloopError
 
-__all__ = ["BACKENDS", "sweep"]
+__all__ = ["BACKENDS", "faults", "sweep"]
 
 BACKENDS = ("serial", "loky", "dask", "ray")
 
@@ -52,13 +52,19 @@ def sweep(
     Raises:
         DoseloopError: no such backend, a number of workers below 1, or a package that is not installed.
     """
+    bad = faults(backend, workers, address)
+    if bad:
+        raise DoseloopError(bad)
+    return _serial(work, tasks) if backend == "serial" else _parallel(work, tasks, backend, workers, address)
+
+
+def faults(backend: str, workers: int, address: str | None) -> list[str]:
+    """What is wrong with where a sweep is to run, in the words of a command's options."""
     bad = [] if backend in BACKENDS else [f"--backend {backend}: there are {', '.join(BACKENDS)}"]
     bad += [] if workers >= 1 else [f"--workers {workers}: 1 or more"]
     if address is not None and backend not in ("dask", "ray"):
         bad.append(f"--cluster {address}: with --backend dask or ray only")
-    if bad:
-        raise DoseloopError(bad)
-    return _serial(work, tasks) if backend == "serial" else _parallel(work, tasks, backend, workers, address)
+    return bad
 
 
 def _serial(work: Callable[[Task], Answer], tasks: Sequence[Task]) -> Iterator[Answer]:

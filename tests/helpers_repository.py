@@ -19,7 +19,11 @@ ROOMS = {
     "policies": {"controller", "twin", "therapies", "virtual", "models", "pkpd", "safety"},
 }
 FACE = {"__init__.py", "__main__.py", "cli.py", "commands.py"}
-INNER = {"policies/evaluation", "policies/training"}  # packages inside a room, where one subject takes many files
+INNER = {
+    "policies/cohort",
+    "policies/evaluation",
+    "policies/training",
+}  # packages inside a room, where one subject takes many files
 DATA = {"policies/hyperparameters", "policies/trained", "therapies/data"}
 
 # Where a library may be imported: a room, or one file of it. Those not named here may be imported anywhere.

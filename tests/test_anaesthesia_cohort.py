@@ -76,6 +76,10 @@ def test_patient_k_is_the_same_whatever_the_number():
         assert np.array_equal(few.parameters, many.parameters[:n])
         assert np.array_equal(few.covariates, many.covariates[:n])
         assert few.ids.tolist() == many.ids[:n].tolist()
+    later = anaesthesia_cohort(ELEVELD, "test", 50, first=333)
+    assert np.array_equal(later.parameters, many.parameters[333:383])
+    assert np.array_equal(later.known["age"], many.known["age"][333:383])
+    assert later.ids.tolist() == many.ids[333:383].tolist()
 
 
 def test_the_splits_and_seeds_are_other_people():
@@ -186,7 +190,7 @@ def test_mistakes_in_asking():
     with pytest.raises(DoseloopError, match="no split 'tests'; there are train, validation, test"):
         anaesthesia_cohort(ELEVELD, "tests")
     with pytest.raises(DoseloopError, match="n must be 1 or more") as caught:
-        anaesthesia_cohort(ELEVELD, n=0, given={"opiate": 1})
+        anaesthesia_cohort(ELEVELD, n=0, first=-1, given={"opiate": 1})
     assert "'opiate' is no covariate of the setting; there are: opioid, venous" in str(caught.value)
 
 

@@ -40,6 +40,17 @@ def test_a_patient_is_the_same_whoever_else_is_drawn(people):
         assert np.array_equal(values, people.known[name][mine][:20]), name
 
 
+def test_patients_from_a_number_on_are_those_of_a_bigger_cohort(people):
+    later = glucose_cohort(people.model, "test", 20, first=41, threads=1)
+    for name in ("parameters", "covariates", "eta", "ids", "group"):
+        assert np.array_equal(getattr(later, name), getattr(people, name)[41:61]), name
+    for name, values in later.known.items():
+        assert np.array_equal(values, people.known[name][41:61]), name
+    children = glucose_cohort(people.model, "test", 5, "child", first=11)
+    assert children.ids.tolist() == people.ids[people.group == "child"][11:16].tolist()
+    assert np.array_equal(children.parameters, people.parameters[people.group == "child"][11:16])
+
+
 def test_the_splits_and_seeds_share_nobody(people):
     drawn = {split: glucose_cohort(people.model, split, 30).eta for split in ("train", "validation", "test")}
     drawn["another seed"] = glucose_cohort(people.model, "test", 30, seed=1).eta
@@ -113,6 +124,7 @@ def test_the_cohort_is_about_what_clinics_see():
         ({"split": "dev"}, "no split 'dev'"),
         ({"group": "toddler"}, "no group 'toddler'"),
         ({"n": 0}, "n must be 1 or more"),
+        ({"first": -1}, "first must be 0 or more"),
         ({"model": "vancomycin_adult_goti2018"}, "has no carbs among its inputs"),
     ],
 )

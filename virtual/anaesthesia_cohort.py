@@ -43,6 +43,7 @@ def anaesthesia_cohort(
     split: str = "test",
     n: int = 1000,
     *,
+    first: int = 0,
     seed: int | None = None,
     given: Mapping[str, float] | None = None,
 ) -> People:
@@ -51,7 +52,8 @@ def anaesthesia_cohort(
     Args:
         model: an anaesthesia model or its id.
         split: "train", "validation" or "test".
-        n: how many; the first n of a sequence without end.
+        n: how many of a sequence without end.
+        first: of how many before them: patients first … first + n − 1, the same persons as in a bigger cohort.
         seed: draw another cohort than the published one.
         given: covariates that are no person's but the setting's (``opioid``, ``venous``, ``modified``); default the
             model's typical ones. Propofol alone (``opioid`` 0) has other kinetics than propofol with remifentanil.
@@ -60,16 +62,18 @@ def anaesthesia_cohort(
         People with ``known`` age, weight, height and sex.
 
     Raises:
-        DoseloopError: no such split, n below 1, or a covariate that is not known.
+        DoseloopError: no such split, n below 1, first below 0, or a covariate that is not known.
     """
     m = load(model) if isinstance(model, str) else model
-    setting, who = dict(given or {}), np.arange(n)
+    setting, who = dict(given or {}), np.arange(first, first + n)
     own = [c for c in m.names("covariates") if c not in ("age", "weight", "height", "sex")]
     bad = [
         f"'{c}' is no covariate of the setting; there are: {', '.join(own) or 'none'}" for c in setting if c not in own
     ]
     if n < 1:
         bad.append(f"n must be 1 or more, not {n}")
+    if first < 0:
+        bad.append(f"first must be 0 or more, not {first}")
     if bad:
         raise DoseloopError([f"anaesthesia cohort of '{m.id}': {b}" for b in bad])
     published = seed_of(NAME, VERSION, split)

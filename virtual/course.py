@@ -37,7 +37,9 @@ def _run(kernel, propagator, outputs, x, p, u, y, k, s, rows, many, h, interval,
             call_kernel(outputs, s, at, own, now, k, y + (b * many + i) * rows_y * LINE)
 
 
-def course(how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def course(
+    how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.ndarray, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Outputs of n patients at the end of each interval, and their states at the end.
 
     Args:
@@ -45,6 +47,7 @@ def course(how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.nd
         parameters: (n, parameters).
         states: (n, states) at the start.
         inputs: (n, intervals, inputs + routes) held over each interval: the model's inputs, then a rate for each route.
+        threads: at most (default: as many as there are cores).
 
     Returns:
         outputs (n, intervals, outputs), states (n, states).
@@ -55,7 +58,9 @@ def course(how: March, parameters: np.ndarray, states: np.ndarray, inputs: np.nd
     u = pack(inputs.reshape(n, -1)).reshape(blocks, many, S.rows_u, LANES)
     y = np.empty((blocks, many, S.rows_y, LANES))
     rows = (S.rows_x, S.rows_p, S.rows_u, S.rows_y)
-    parts = min(os.cpu_count() or 1, max(1, blocks * many // 512))  # fewer are done sooner than a thread is woken
+    parts = min(
+        threads or os.cpu_count() or 1, max(1, blocks * many // 512)
+    )  # fewer are done sooner than a thread is woken
 
     def work(first: int, last: int) -> None:
         k, s = np.zeros((how.rows_k, LANES)), np.zeros((2, LANES))

@@ -29,7 +29,7 @@ from .draws import EFFECTS, PERSON, normals, seed_of
 from .people import People
 from .ratios import GROUPS, Ratios, ratios
 
-__all__ = ["NAME", "VERSION", "accepted", "glucose_cohort"]
+__all__ = ["NAME", "VERSION", "accepted", "glucose_cohort", "numbers"]
 
 NAME, VERSION = "glucose", 1
 
@@ -53,35 +53,39 @@ def glucose_cohort(
     n: int = 300,
     group: str = "all",
     *,
+    first: int = 0,
     seed: int | None = None,
+    threads: int | None = None,
 ) -> People:
     """n virtual patients of a split.
 
     Args:
         model: a glucose model or its id.
         split: "train", "validation" or "test".
-        n: how many; the first n of a sequence without end.
+        n: how many of a sequence without end.
         group: "adult", "adolescent", "child", or "all": in turn.
+        first: of how many before them: patients first … first + n − 1, the same persons as in a bigger cohort.
         seed: draw another cohort than the published one.
+        threads: at most (default: as many as there are cores).
 
     Returns:
         People with ``known`` weight kg, group (0 adult, 1 adolescent, 2 child), basal U/h, carb_ratio g/U and
         correction mg/dL per U, and with their random effects.
 
     Raises:
-        DoseloopError: no such split or group, n below 1, or a model without a carbohydrate ratio.
+        DoseloopError: no such split or group, n below 1, first below 0, or a model without a carbohydrate ratio.
     """
     m = load(model) if isinstance(model, str) else model
     bad = [f"there is no group '{group}'; there are {', '.join(GROUPS)}, all"] if group not in (*GROUPS, "all") else []
     bad += [f"n must be 1 or more, not {n}"] if n < 1 else []
+    bad += [f"first must be 0 or more, not {first}"] if first < 0 else []
     bad += [f"model '{m.id}' has no {what}" for what in _lacks(m)]
     published = seed_of(NAME, VERSION, split)
     if bad:
         raise DoseloopError([f"glucose cohort: {b}" for b in bad])
     key = published if seed is None else int(seed)
-    # patient k of a group has the number 3k + its code, alone and among all
-    who = np.arange(n) if group == "all" else len(GROUPS) * np.arange(n) + GROUPS.index(group)
-    found = sampled(f"glucose cohort of '{m.id}'", who, lambda w, attempt: _candidates(m, key, w, attempt))
+    who = numbers(n, group, first)
+    found = sampled(f"glucose cohort of '{m.id}'", who, lambda w, attempt: _candidates(m, key, w, attempt, threads))
     groups = np.array(GROUPS)[who % len(GROUPS)]
     known = {k: found[k] for k in ("weight", "group", "basal", "carb_ratio", "correction")}
     return People(
@@ -94,6 +98,12 @@ def glucose_cohort(
         found["eta"],
         origin=f"cohort {NAME}, version {VERSION}, split {split}, seed {key}, model {m.id}",
     )
+
+
+def numbers(n: int, group: str = "all", first: int = 0) -> np.ndarray:
+    """(n,) the patients' numbers in their split: patient k of a group has 3k + its code, alone and among all."""
+    k = np.arange(first, first + n)
+    return k if group == "all" else len(GROUPS) * k + GROUPS.index(group)
 
 
 def accepted(weight: np.ndarray, group: np.ndarray, basal: np.ndarray, found: Ratios) -> np.ndarray:
@@ -117,7 +127,9 @@ def _lacks(m: Model) -> list[str]:
     return lacks + [f"{n} among its individual parameters" for n in ("basal", "gb") if n not in m.individual_units]
 
 
-def _candidates(m: Model, seed: int, who: np.ndarray, attempt: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _candidates(
+    m: Model, seed: int, who: np.ndarray, attempt: int, threads: int | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """One attempt for these patients: weight, effects, parameters, ratios, and who is accepted."""
     group, many = who % len(GROUPS), -(-len(m.effects) // 4)
     median, sd, low, high = np.array([WEIGHT[g] for g in GROUPS])[group].T
@@ -132,7 +144,7 @@ def _candidates(m: Model, seed: int, who: np.ndarray, attempt: int) -> tuple[dic
     good = (weight >= low) & (weight <= high) & (basal >= BASAL[0]) & (basal <= BASAL[1])
     sizes = np.full((len(who), 2), np.nan)
     if good.any():
-        found = ratios(m, parameters[good])
+        found = ratios(m, parameters[good], threads)
         sizes[good] = np.stack([found.carb_ratio, found.correction], axis=1)
         good[good] = accepted(weight[good], columns["group"][good], basal[good], found)
     columns |= {"basal": basal, "carb_ratio": sizes[:, 0], "correction": sizes[:, 1]}

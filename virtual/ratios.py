@@ -71,8 +71,9 @@ def held_inputs(model: Model, intervals: int, rate: np.ndarray) -> np.ndarray:
 class _Trial:
     """Patients at rest, a meal to come, and what glucose does under a bolus with it."""
 
-    def __init__(self, model: Model, parameters: np.ndarray, minutes: float) -> None:
+    def __init__(self, model: Model, parameters: np.ndarray, minutes: float, threads: int | None) -> None:
         names = list(model.individual_units)
+        self.threads = threads
         self.how: March = march_of(model, INTERVAL)
         self.parameters, self.start = parameters, states_at_rest(model, parameters)
         self.basal, self.weight = (parameters[:, names.index(n)] for n in ("basal", "weight"))
@@ -96,18 +97,19 @@ class _Trial:
         """(n, intervals) under the inputs, a bolus (U) at the start."""
         states = self.start[who].copy()
         states[:, self.into] += bolus
-        return course(self.how, self.parameters[who], states, inputs[who])[0][:, :, self.output]
+        return course(self.how, self.parameters[who], states, inputs[who], self.threads)[0][:, :, self.output]
 
 
-def ratios(model: Model, parameters: np.ndarray) -> Ratios:
+def ratios(model: Model, parameters: np.ndarray, threads: int | None = None) -> Ratios:
     """Carbohydrate ratio, correction factor, and what acceptance rules ask, of n patients.
 
     Args:
         model: a glucose model of a route "sc" and parameters ``basal``, ``weight`` and ``gb``.
         parameters: (n, individual parameters).
+        threads: at most (default: as many as there are cores).
     """
     parameters = np.ascontiguousarray(parameters, dtype=float)
-    trial = _Trial(model, parameters, WATCHED)
+    trial = _Trial(model, parameters, WATCHED, threads)
     bolus = _bolus(trial)
     fed = trial.glucose(trial.fed, bolus)
     nudge = NUDGE * trial.weight

@@ -63,10 +63,10 @@ COHORT = """examples:
   doseloop cohort glucose --patients 20000 --policy mpc --model glucose_t1d_hovorka2004 --group adult --out mpc
   doseloop cohort glucose --patients 1000000 --backend dask --cluster tcp://head:8786 --out /shared/million --resume
 
-Patient k is the same person with the same day in a cohort of any size, in blocks of any size, on any backend, bit for
-bit. Each block's scores are written by its worker, whole or not at all, so that memory does not grow with the cohort
-and a kill costs the blocks under way: the same command with --resume goes on, with more --patients too, and refuses
-what was begun with other settings or another version. On a cluster every worker must see --out under the same name.
+Patient k is the same person with the same day in a cohort of any size, in blocks of any size, on any backend. Each
+block's scores are written by its worker, whole or not at all, so that memory does not grow with the cohort and a kill
+costs the blocks under way: the same command with --resume goes on, with more --patients too, and refuses what was begun
+with other settings or another version. On a cluster every worker must see --out under the same name.
 The report has means, percentiles, who reaches the consensus targets, and endings, by group (docs/cohorts.md).
 A patient and day by basal-bolus takes some 2 ms of a core (of that, drawing the person half), by MPC some 0.8 s."""
 

@@ -241,7 +241,7 @@ def test_the_command_writes_a_report_a_picture_and_json(tmp_path, capsys):
 
 def test_the_command_lists_everything_that_is_wrong(tmp_path, capsys):
     wrong = {
-        "--patients": "0", "--days": "0.001", "--policy": "hal", "--group": "elderly", "--scenario": "feast",
+        "--patients": "0", "--days": "nan", "--policy": "hal", "--group": "elderly", "--scenario": "feast",
         "--patient": "x1", "--model": "x2", "--split": "dev", "--seed": "-1", "--block": "40000", "--backend": "slurm",
         "--workers": "0", "--cluster": "tcp://x", "--out": str(tmp_path / "file" / "under"),
     }  # fmt: skip
@@ -250,3 +250,9 @@ def test_the_command_lists_everything_that_is_wrong(tmp_path, capsys):
     said = capsys.readouterr().err
     for option, value in wrong.items():
         assert value in said if option == "--out" else f"{option} {value}" in said
+    assert (
+        main(["cohort", "glucose", "--days", "0.001", "--model", S2008, "--out", str(tmp_path / "file" / "under")]) == 2
+    )
+    said = capsys.readouterr().err
+    assert "--days 0.001: above 0, at most 90, whole decisions of 5 min" in said
+    assert "basal-bolus believes in no model" in said

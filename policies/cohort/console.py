@@ -74,17 +74,19 @@ def _plan(args: argparse.Namespace, problems: Problems) -> Plan:
         return usual if value is None else value
 
     models = scene.therapy.model_ids
-    minutes = DAY * args.days
-    if not (
-        0 < args.days <= 90 and abs(minutes / scene.therapy.interval - round(minutes / scene.therapy.interval)) < 1e-9
-    ):
-        bad.append(f"--days {args.days:g}: above 0, at most 90, whole decisions of {scene.therapy.interval:g} min")
+    interval = scene.therapy.interval
+    decisions = DAY * args.days / interval
+    days = args.days if 0 < args.days <= 90 and abs(decisions - round(decisions)) < 1e-9 else None
+    if days is None:
+        bad.append(f"--days {args.days:g}: above 0, at most 90, whole decisions of {interval:g} min")
+    if args.model is not None and args.policy in (None, "basal-bolus"):
+        bad.append(f"--model {args.model}: basal-bolus believes in no model")
     for option, value, least in (("patients", args.patients, 1), ("seed", args.seed, 0), ("block", args.block, 1)):
         if value is not None and value < least:
             bad.append(f"--{option} {value}: {least} or more")
-    most = max(8, int(ROOM / max(args.days, 1.0)))
+    most = int(ROOM / max(days or 1.0, 1.0))
     if args.block is not None and args.block > most:
-        bad.append(f"--block {args.block}: at most {most} patients of {args.days:g} days in the memory of a worker")
+        bad.append(f"--block {args.block}: at most {most} patients of {days or 1:g} days in the memory of a worker")
     bad += faults(args.backend, args.workers, args.cluster)
     return Plan(
         therapy=args.therapy,
@@ -95,7 +97,7 @@ def _plan(args: argparse.Namespace, problems: Problems) -> Plan:
         policy=choose("policy", args.policy, tuple(scene.policies), "basal-bolus"),
         believes=choose("model", args.model, models, None),
         guard=args.guard,
-        days=float(args.days),
+        days=float(days or 1.0),
         seed=args.seed,
         size=min(BLOCK, most) if args.block is None else args.block,
     )

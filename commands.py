@@ -56,6 +56,7 @@ BENCHMARKS = {
     "estimators": "a patient followed sample by sample: time, and truth in the bands",
     "envs": "steps a second of the environments against their number (--peer: beside simglucose)",
     "world": "the compiled simulators alone, and whole worlds",
+    "scale": "a million virtual patients for a day: workers, Dask, memory, a kill (some 40 minutes of two quiet cores)",
 }
 
 

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import save, show
+from common import RESULTS, save, show
 
 YEAR, CORES = 365.0, 100
 WAYS = {"1 worker": ("loky", 1), "2 workers": ("loky", 2), "2 workers, Dask": ("dask", 2)}
@@ -104,15 +104,14 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=2, help="of the comparisons (default: 2)")
     parser.add_argument("--block", type=int, default=2048)
-    parser.add_argument("--quick", action="store_true", help="4,000 patients in small blocks, one round, nothing saved")
+    parser.add_argument("--quick", action="store_true", help="4,000 patients in small blocks, one round, into out/")
     parser.add_argument("--keep", type=Path, help="keep the big cohort's blocks and report in this folder")
     args = parser.parse_args()
     patients, rounds, block = (4000, 1, 100) if args.quick else (args.patients, args.rounds, args.block)
     with tempfile.TemporaryDirectory() as name:
         found = benchmark(patients, rounds, block, Path(name), args.keep or Path(name) / "all")
     told(found)
-    if not args.quick:
-        save("scale", found)
+    save("scale", found, Path("out") if args.quick else RESULTS)
 
 
 def benchmark(patients: int, rounds: int, block: int, here: Path, big: Path) -> dict[str, Any]:

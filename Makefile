@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test check quick format lint types layers warm fmt mutate bench pages results leaderboard clean
+.PHONY: help demo test check quick format lint types layers warm fmt mutate bench regress pages results leaderboard clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ mutate: $(READY)  ## mutation run over the guard
 
 bench: warm  ## all benchmarks, beside public peers in environments of their own (doseloop bench --help)
 	@$(BIN)/doseloop bench all
+
+regress: $(READY)  ## hot paths against the last commit, 10 % and more flagged (BASE=commit, ONLY="Hovorka MPC", COUNTS=no)
+	@$(BIN)/python benchmarks/regress.py $(if $(BASE),--base $(BASE)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(COUNTS),--counts $(COUNTS))
 
 pages: $(READY)  ## write docs/envs, a page for each environment, from docstrings, spaces and measured scores
 	@$(BIN)/python docs/pages.py

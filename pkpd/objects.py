@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Listener", "address", "cache_folder", "listen", "processor"]
+__all__ = ["Listener", "address", "cache_folder", "disclosed", "listen", "processor"]
 
 Listener = Callable[[str, bool, float], None]
 _listeners: list[Listener] = []
@@ -63,7 +63,7 @@ def processor() -> str:
     return _machine()[1]
 
 
-def _compile(ir: str) -> bytes:
+def _optimised(ir: str) -> Any:
     import llvmlite.binding as llvm
 
     machine, _ = _machine()
@@ -74,7 +74,17 @@ def _compile(ir: str) -> bytes:
     options.loop_vectorization = False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return bytes(machine.emit_object(module))
+    return module
+
+
+def _compile(ir: str) -> bytes:
+    return bytes(_machine()[0].emit_object(_optimised(ir)))
+
+
+def disclosed(ir: str) -> tuple[str, str]:
+    """What `address` makes of a kernel's IR text: LLVM's optimised text and the assembly, for counting and reading."""
+    module = _optimised(ir.replace("@KERNEL", "@kernel"))
+    return str(module), _machine()[0].emit_assembly(module)
 
 
 def _store(path: Path, data: bytes) -> None:

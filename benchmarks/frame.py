@@ -90,8 +90,9 @@ class Side:
             SideError: it could not be done.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(what) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(OSError):  # it has ended: the answer says why
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:

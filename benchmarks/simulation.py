@@ -86,8 +86,8 @@ def jobs_of(name: str, q: Ivp, found: dict[str, Side], tolerances: tuple[float, 
     return out
 
 
-def problem(name: str, rounds: int, tolerances: tuple[float, ...]) -> dict[str, Any]:
-    """All sides on one problem."""
+def problem(name: str, rounds: int, tolerances: tuple[float, ...], without: list[str]) -> dict[str, Any]:
+    """All sides on one problem, but those left out."""
     say(f"== {name}: the problem and its sides")
     load = round(os.getloadavg()[0], 2)
     q = PROBLEMS[name]()
@@ -95,7 +95,9 @@ def problem(name: str, rounds: int, tolerances: tuple[float, ...]) -> dict[str, 
         folder = Path(place)
         q.write(folder)
         (folder / "name.txt").write_text(name, encoding="utf-8")
-        wanted = [(k, s["script"], s["peer"]) for k, s in SIDES.items() if s.get("only", name) == name]
+        wanted = [
+            (k, s["script"], s["peer"]) for k, s in SIDES.items() if s.get("only", name) == name and k not in without
+        ]
         with sides(wanted, folder, say) as found:
             say("  reference …")
             truth, about = reference(found["SciPy"], q, folder)
@@ -107,6 +109,7 @@ def problem(name: str, rounds: int, tolerances: tuple[float, ...]) -> dict[str, 
          "difference": difference(outputs[label], truth), **times[label].summary()}
         for job in jobs if (label := job.name) in times
     ]  # fmt: skip
+    failed |= {k: "not run" for k in without if SIDES[k].get("only", name) == name}
     lines = chosen(name, q.target, points, {j.name: times[j.name] for j in jobs if j.name in times}, failed)
     measured = {k: machine()[k] for k in ("processor", "load", "commit")} | {"load_before": load, "rounds": rounds}
     return {
@@ -169,6 +172,9 @@ def main() -> None:
     parser.add_argument("problems", nargs="*", metavar="PROBLEM", help=f"{', '.join(PROBLEMS)}; default all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="two tolerances and two rounds, into out/")
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="PEER", help="peers to leave out", choices=[*SIDES][2:]
+    )
     parser.add_argument("--write", action="store_true", help="measure nothing: the page and the figure from the JSON")
     args = parser.parse_args()
     unknown = set(args.problems) - set(PROBLEMS)
@@ -178,7 +184,11 @@ def main() -> None:
     folder = Path("out") if args.quick else RESULTS
     if not args.write:
         for name in args.problems or PROBLEMS:
-            found = {name: problem(name, 2 if args.quick else args.rounds, (1e-4, 1e-8) if args.quick else TOLERANCES)}
+            found = {
+                name: problem(
+                    name, 2 if args.quick else args.rounds, (1e-4, 1e-8) if args.quick else TOLERANCES, args.without
+                )
+            }
             # what is done stays, also where the next problem is stopped
             known = {**stored(folder), **found}
             results = {n: known[n] for n in PROBLEMS if n in known}

@@ -61,8 +61,9 @@ def start(folder: Path) -> Callable[[dict[str, Any]], np.ndarray]:
         for c in alone[:count]:
             one = lambda x, c=c: c.objective(0, np.atleast_2d(x))  # noqa: E731
             gradient, hessian = derivatives(one, K)
-            more = {"hess": hessian} if method.startswith("trust") else {}
-            found.append(minimize(lambda x, f=one: f(x)[0], zero[0], jac=gradient, method=method, **more).x)
+            more = {} if method == "Nelder-Mead" else {"jac": gradient}
+            more |= {"hess": hessian} if method.startswith("trust") else {}
+            found.append(minimize(lambda x, f=one: f(x)[0], zero[0], method=method, **more).x)
         return np.array(found)
 
     def draws(count: int, each: int) -> np.ndarray:

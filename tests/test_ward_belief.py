@@ -173,6 +173,26 @@ def test_levels_and_areas_with_a_creatinine_a_day_are_those_of_the_event_loop():
             assert shown["level per mg/kg"][i] == pytest.approx((Y[1][:, 2, 0] - level[:, 2]).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("drug", KINDS)
+def test_the_truth_lies_in_the_bands_as_often_as_they_say(drug):
+    kind, model = KINDS[drug]
+    env = kind(600, patients=1000, split="test", observation="belief", levels="pair")
+    env.reset(seed=3)
+    hits = {}
+    for _ in range(10):
+        env.step(np.full((600, 1), -0.55 if drug == "vancomycin" else -0.78))
+        shown, told = columns(env), env.privileged()
+        true = {"level, twin": told["concentration"], "AUC24, twin": told["exposure"].sum(axis=1)}
+        true |= {"AUC24 to come": env.world.ahead(24.0)[1], "level to come": env.world.ahead(12.0)[0][:, -1]}
+        for k, name in enumerate(model.individual_units):
+            if f"log {name}" in shown:
+                true[f"log {name}"] = np.log(told["parameters"][:, k])
+        for name, value in true.items():
+            hits.setdefault(name, []).append(np.abs(value - shown[name]) < 1.645 * shown[f"{name}, SD"])
+    covered = {name: np.mean(h) for name, h in hits.items()}
+    assert {k: v for k, v in covered.items() if not 0.86 < v < 0.94} == {}
+
+
 def test_only_who_has_a_new_result_is_fitted(monkeypatch):
     env = VancomycinVectorEnv(40, patients=40, observation="belief")
     fits, fit = [], Cohort.fit

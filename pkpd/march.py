@@ -18,6 +18,7 @@ from .calls import call_kernel, put
 from .jit import jit
 from .lanes import LANES
 from .model import Model
+from .objects import wide
 from .system import System, system
 
 __all__ = ["March", "march", "march_of", "pack", "prepare", "unpack"]
@@ -30,7 +31,8 @@ class March:
     Attributes:
         system: the model's system (rows of state, parameters, inputs then one rate per route, outputs).
         interval: length (the model's time unit); ``steps`` of ``h`` each.
-        kernel: the whole interval of a block; ``pair`` of two blocks that lie one behind the other in every array.
+        kernel: the whole interval of a block; ``pair`` of two blocks that lie one behind the other in every array, 0
+            where that is no faster (the registers do not hold them).
         propagator: the kernel that writes ``k`` from the parameters, a linear model's propagator or what else hangs
             on parameters alone; 0 where there is nothing.
         rows_k: rows of ``k`` (at least 1).
@@ -68,8 +70,9 @@ def march_of(
     steps = max(1, math.ceil(interval / longest * (1 - 1e-12)))
     rows = S.rows_propagator if S.linear else S.rows_constants
     before = S.kernel("propagator" if S.linear else "constants") if rows else 0
-    kernels = (S.interval(steps), S.interval(steps, pair=True))
-    return March(S, interval, steps, interval / steps, *kernels, before, max(1, rows), S.kernel("outputs"))
+    pair = S.interval(steps, pair=True) if wide() else 0
+    h, kernel = interval / steps, S.interval(steps)
+    return March(S, interval, steps, h, kernel, pair, before, max(1, rows), S.kernel("outputs"))
 
 
 def pack(rows: np.ndarray) -> np.ndarray:

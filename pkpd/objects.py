@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Listener", "address", "cache_folder", "disclosed", "listen", "processor"]
+__all__ = ["Listener", "address", "cache_folder", "disclosed", "listen", "processor", "wide"]
 
 Listener = Callable[[str, bool, float], None]
 _listeners: list[Listener] = []
@@ -61,6 +61,11 @@ def _machine() -> tuple[Any, str]:
 def processor() -> str:
     """Target, processor, its features and LLVM's version: same text, same bits."""
     return _machine()[1]
+
+
+def wide() -> bool:
+    """Whether eight doubles fill one register, of which there are 32 (AVX-512); else four do at most, of 16."""
+    return "+avx512f" in processor()
 
 
 def _optimised(ir: str) -> Any:

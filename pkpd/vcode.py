@@ -3,12 +3,16 @@
 A kernel made here has the signature of every other (`pkpd.calls.call_kernel`), all six arguments being arrays of rows
 of 8 numbers. Nothing is fused or re-ordered, so that each lane gives the bits of the same operations on plain floats;
 comparisons with NaN are false, as in Python.
+
+Where eight doubles have no register of their own (`objects.wide`), the body is written for four lanes and run twice:
+truth values of eight lanes fit no register there and would be packed and unpacked at every use, a fourth of all
+instructions.
 """
 
 from __future__ import annotations
 
 from .lanes import LANES
-from .objects import address
+from .objects import address, wide
 from .vmath import Emit
 
 __all__ = ["Code", "Flag", "Real", "Whole"]
@@ -141,8 +145,8 @@ class Code:
     """One kernel's body. ``array`` is one of "s", "x", "p", "u", "k", "out"."""
 
     def __init__(self) -> None:
-        self.emit = Emit(LANES)
-        true, false = ("<" + ", ".join([f"i1 {v}"] * LANES) + ">" for v in ("true", "false"))
+        self.emit = Emit(LANES if wide() else LANES // 2)
+        true, false = ("<" + ", ".join([f"i1 {v}"] * self.emit.w) + ">" for v in ("true", "false"))
         self.always, self.never = Flag(self, true), Flag(self, false)
 
     def _row(self, array: str, row: int) -> str:
@@ -190,6 +194,10 @@ class Code:
     def address(self, name: str, symbol: str) -> int:
         """Compile (or fetch) the kernel; its entry address."""
         e = self.emit
-        head = f"define void @KERNEL({', '.join(f'ptr noalias %{a}' for a in ARRAYS)}) nounwind {{"
-        text = "\n".join([*sorted(e.intrinsics), head, "entry:", *e.lines, "  ret void", "}", ""])
+        head = f"define void @KERNEL({', '.join(f'ptr noalias %all_{a}' for a in ARRAYS)}) nounwind {{"
+        lines = ["entry:", "  br label %lanes", "lanes:", "  %lane = phi i64 [ 0, %entry ], [ %next, %lanes ]"]
+        lines += [f"  %{a} = getelementptr inbounds double, ptr %all_{a}, i64 %lane" for a in ARRAYS]
+        lines += [*e.lines, f"  %next = add i64 %lane, {e.w}", f"  %more = icmp slt i64 %next, {LANES}"]
+        lines += ["  br i1 %more, label %lanes, label %done", "done:"]
+        text = "\n".join([*sorted(e.intrinsics), head, *lines, "  ret void", "}", ""])
         return address(name, text, symbol)

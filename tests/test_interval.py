@@ -54,7 +54,7 @@ class Case:
 def test_a_pair_has_the_bits_of_blocks_alone(name):
     case = Case(name)
     x = case.x.copy()
-    call(case.how.pair, case.s, x, case.p, case.u, case.k, x)
+    call(case.how.system.interval(case.how.steps, pair=True), case.s, x, case.p, case.u, case.k, x)
     assert np.array_equal(x, case.alone())
     assert not np.array_equal(x, case.x)
 

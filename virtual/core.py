@@ -21,7 +21,7 @@ LINE = 8 * LANES  # bytes of a row
     PEOPLE,  # lanes that hold a patient; the last block's others idle
     TICKS,  # of a control interval
     KERNEL,  # one tick of a block's plant
-    PAIR,  # of two blocks' at once
+    PAIR,  # of two blocks' at once, or 0
     PROPAGATOR,
     OUTPUTS,
     ROWS_X,
@@ -75,16 +75,18 @@ def block(job, slot, rows, b):
 @jit
 def advance(job, b, count):
     """One tick of the plants of one or two blocks with their inputs as they stand, then their outputs."""
-    march(
-        geti(job, KERNEL) if count == 1 else geti(job, PAIR),
-        block(job, S, 2, b),
-        block(job, X, geti(job, ROWS_X), b),
-        block(job, P, geti(job, ROWS_P), b),
-        block(job, U, geti(job, ROWS_U), b),
-        block(job, K, geti(job, ROWS_K), b),
-        0.0,  # models of loops do not read time (`World` refuses others): lanes keep clocks of their own
-        get(geti(job, NUMBERS), 1),
-    )
+    together = 2 if count == 2 and geti(job, PAIR) != 0 else 1
+    for q in range(b, b + count, together):
+        march(
+            geti(job, PAIR) if together == 2 else geti(job, KERNEL),
+            block(job, S, 2, q),
+            block(job, X, geti(job, ROWS_X), q),
+            block(job, P, geti(job, ROWS_P), q),
+            block(job, U, geti(job, ROWS_U), q),
+            block(job, K, geti(job, ROWS_K), q),
+            0.0,  # models of loops do not read time (`World` refuses others): lanes keep clocks of their own
+            get(geti(job, NUMBERS), 1),
+        )
     for q in range(b, b + count):
         outputs_of(job, q)
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..pkpd.lanes import LANES
-from ..pkpd.objects import address
+from ..pkpd.vcode import Code, Real
 from ..pkpd.vmath import Emit, vlog
 
 __all__ = ["ROWS", "draws_kernel"]
@@ -74,17 +73,13 @@ def _normal(e: Emit, u: str) -> str:
 @lru_cache(maxsize=64)
 def draws_kernel(stream: int, normals: int) -> int:
     """Address of the kernel that draws from a stream: four uniforms, then ``normals`` (0 to 4) of them as normals."""
-    e = Emit(LANES)
-    row = lambda name, r, kind: e.op(f"getelementptr inbounds {kind}, ptr %{name}, i64 {r * LANES}")  # noqa: E731
-    seed, patient, count = (e.op(f"load {e.I}, ptr %{n}, align 8") for n in ("scalars", "x", "p"))
+    c = Code()
+    e, (seed, patient, count) = c.emit, (c.load_whole(array, 0).name for array in ("s", "x", "p"))
     low, shift = e.iconst(_LOW), e.iconst(32)
     counter = [e.int2("and", count, low), e.int2("lshr", count, shift), e.iconst(stream), e.int2("and", patient, low)]
     words = _words(e, counter, [e.int2("and", seed, low), e.int2("lshr", seed, shift)])
     values = [_uniform(e, w) for w in words]
     values += [_normal(e, u) for u in values[:normals]]
     for r, value in enumerate(values):
-        e.lines.append(f"  store {e.V} {value}, ptr {row('out', r, 'double')}, align 8")
-    inputs = [f"ptr noalias readonly %{n}" for n in ("scalars", "x", "p", "u", "k")]
-    head = f"define void @KERNEL({', '.join([*inputs, 'ptr noalias %out'])}) nounwind {{"
-    text = "\n".join([*sorted(e.intrinsics), head, "entry:", *e.lines, "  ret void", "}", ""])
-    return address(f"draws of stream {stream}", text, "draws")
+        c.store("out", r, Real(c, value))
+    return c.address(f"draws of stream {stream}", "draws")

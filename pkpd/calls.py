@@ -15,9 +15,13 @@ from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
+from .lanes import LANES
+
 __all__ = [
     "addresses",
     "call_kernel",
+    "copy_row",
+    "fill_row",
     "flags_at",
     "floats_at",
     "get",
@@ -107,6 +111,41 @@ def put_single(typingctx: Any, base: Any, index: Any, value: Any) -> Any:
 
 get, put = _reader(ir.DoubleType(), types.float64), _writer(ir.DoubleType(), types.float64)
 geti, puti = _reader(ir.IntType(64), types.int64), _writer(ir.IntType(64), types.int64)
+
+
+# Eight numbers at once: the compiler must think that each number written could change the next one read, and would
+# move them one by one.
+_ROW = ir.VectorType(ir.DoubleType(), LANES)
+
+
+def _row(builder: Any, base: Any) -> Any:
+    return builder.inttoptr(base, _ROW.as_pointer())
+
+
+@intrinsic
+def copy_row(typingctx: Any, to: Any, of: Any) -> Any:
+    """The eight numbers at ``of`` to ``to`` (addresses)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load(_row(builder, args[1]), typ=_ROW, align=8)
+        builder.store(value, _row(builder, args[0]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def fill_row(typingctx: Any, to: Any, value: Any) -> Any:
+    """The same number eight times, from the address ``to`` on."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = ir.Constant(_ROW, ir.Undefined)
+        for lane in range(LANES):
+            row = builder.insert_element(row, args[1], ir.Constant(ir.IntType(32), lane))
+        builder.store(row, _row(builder, args[0]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float64), codegen
 
 
 def _arrays(kind: Any, what: str) -> Any:

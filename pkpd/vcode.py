@@ -11,11 +11,15 @@ instructions.
 
 from __future__ import annotations
 
+from typing import Any
+
+from .calls import geti
+from .jit import jit
 from .lanes import LANES
 from .objects import address, wide
 from .vmath import Emit
 
-__all__ = ["Code", "Flag", "Real", "Whole"]
+__all__ = ["Code", "Flag", "Real", "Rows", "Whole", "marked"]
 
 ARRAYS = ("s", "x", "p", "u", "k", "out")
 
@@ -169,6 +173,12 @@ class Code:
         kind = self.emit.V if isinstance(value, Real) else self.emit.I
         self.emit.lines.append(f"  store {kind} {value.name}, ptr {self._row(array, row)}, align 8")
 
+    def mark(self, array: str, row: int, flag: Flag) -> None:
+        """Write in which lanes it holds, for `marked`."""
+        e = self.emit
+        bits = e.op(f"zext i{e.w} {e.op(f'bitcast {e.B} {flag.name} to i{e.w}')} to i64")
+        e.lines.append(f"  store i64 {e.op(f'shl i64 {bits}, %lane')}, ptr {self._row(array, row)}, align 8")
+
     def where(self, flag: Flag, a: Real | float, b: Real | float) -> Real:
         """a where the flag holds, else b."""
         a, b = (v if isinstance(v, Real) else self.real(v) for v in (a, b))
@@ -201,3 +211,22 @@ class Code:
         lines += ["  br i1 %more, label %lanes, label %done", "done:"]
         text = "\n".join([*sorted(e.intrinsics), head, *lines, "  ret void", "}", ""])
         return address(name, text, symbol)
+
+
+class Rows:
+    """Some rows of an array, in code."""
+
+    def __init__(self, code: Code, array: str, first: int = 0) -> None:
+        self.code, self.array, self.first = code, array, first
+
+    def __getitem__(self, row: int) -> Real:
+        return self.code.load(self.array, self.first + row)
+
+    def __setitem__(self, row: int, value: Real) -> None:
+        self.code.store(self.array, self.first + row, value)
+
+
+@jit
+def marked(row: Any) -> Any:
+    """Of the row at an address that `Code.mark` wrote (0 before): an integer whose bit k is lane k."""
+    return geti(row, 0) | geti(row, LANES // 2)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from doseloop.pkpd.errors import DoseloopError
+from doseloop.therapies.gate_loop import sweep
 from doseloop.virtual import pumps as p
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.faults import Fault
@@ -22,21 +23,22 @@ class Bench:
 
     def __init__(self, pump, basal=0.0):
         self.c, self.a, self.units = p.insulin_settings(pump, 8), np.zeros((p.PUMP_ROWS, 8)), np.zeros(8)
-        self.give = (self.c.ctypes.data, self.a.ctypes.data, self.lane)
-        p.insulin_admit(self.give[1], self.lane, basal)
+        self.asked, self.kernels = np.zeros((2, 8)), p.insulin_kernels()
+        p.insulin_admit(self.a.ctypes.data, self.lane, basal)
 
     def __getitem__(self, row):
         return self.a[row, self.lane]
 
     def command(self, basal, bolus):
-        p.insulin_command(*self.give, float(basal), float(bolus))
+        self.asked[:, self.lane] = basal, bolus
+        sweep(self.kernels[0], *(v.ctypes.data for v in (self.asked, self.a, self.c)), 2, p.PUMP_ROWS, len(self.c[0]), 1)
 
     def run(self, minutes, occluded=False):
         """U that enter in each minute."""
         out = []
         self.a[p.BLOCKED, self.lane] = occluded
         for _ in range(minutes):
-            p.insulin_minute(*self.give[:2], self.units.ctypes.data)
+            p.insulin_minute(*self.kernels[1:], self.c.ctypes.data, self.a.ctypes.data, self.units.ctypes.data)
             out.append(self.units[self.lane])
         return np.array(out)
 

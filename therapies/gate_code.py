@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pkpd.vcode import Code as Lanes
-from ..pkpd.vcode import Flag, Real
+from ..pkpd.vcode import Flag, Real, Rows
 from ..safety import Kind, Limits, Unlimited
 from ..safety.values import CLOCK
 from .closed_loop import Measured
@@ -27,7 +27,7 @@ from .gate_loop import (
     N_ZERO,
 )
 from .gate_rules import Column, History, judge
-from .lane_monitor import LaneMonitor, Rows
+from .lane_monitor import LaneMonitor
 
 __all__ = [
     "HOUR",

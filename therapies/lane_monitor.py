@@ -8,23 +8,10 @@ import numpy as np
 
 from ..pkpd.calls import addresses
 from ..pkpd.lanes import LANES
-from ..pkpd.vcode import Code, Flag, Real
+from ..pkpd.vcode import Code, Flag, Real, Rows
 from .gate_loop import sweep
 
-__all__ = ["LaneMonitor", "Rows", "blocks_of", "rows_of"]
-
-
-class Rows:
-    """Some rows of an array, in code."""
-
-    def __init__(self, code: Code, array: str, first: int = 0) -> None:
-        self.code, self.array, self.first = code, array, first
-
-    def __getitem__(self, row: int) -> Real:
-        return self.code.load(self.array, self.first + row)
-
-    def __setitem__(self, row: int, value: Real) -> None:
-        self.code.store(self.array, self.first + row, value)
+__all__ = ["LaneMonitor", "blocks_of", "rows_of"]
 
 
 def blocks_of(columns: np.ndarray) -> np.ndarray:

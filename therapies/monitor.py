@@ -15,8 +15,8 @@ from ..pkpd.calls import addresses
 from ..pkpd.individuals import individuals
 from ..pkpd.march import march, march_of, pack, prepare, unpack
 from ..pkpd.model import Model
-from ..pkpd.vcode import Flag, Real
-from .lane_monitor import LaneMonitor, Rows
+from ..pkpd.vcode import Flag, Real, Rows
+from .lane_monitor import LaneMonitor
 
 __all__ = ["EffectSiteMonitor", "GlucoseMonitor", "Monitor"]
 

@@ -1,19 +1,21 @@
 """The compiled loop of a glucose world: one control interval of a block, minute by minute.
 
-Slots of the job beyond `virtual.core`'s stand first. What all 8 patients need is written as loops over the lanes
-without branches, what few of them need in a given minute (a bite, a sample) one by one.
+Slots of the job beyond `virtual.core`'s stand first. What all 8 patients need is done by kernels for all at once, what
+few of them need in a given minute (a bite, a sample) one by one.
 """
 # The compiled functions carry no annotations: Numba infers the types.
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
-from ..pkpd.calls import get, geti, put, puti
+from ..pkpd.calls import call_kernel, copy_row, fill_row, get, geti, put, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
+from ..pkpd.vcode import Code, Rows, marked
 from . import core as c
 from .faults import DEPTH, RING, UNANNOUNCED, WIDTH, drifted, keep_first, occluded, report, under
 from .life import LIFE_ROWS, SETTINGS, life_admit, needs
@@ -28,7 +30,6 @@ from .pumps import (
     SAID_BASAL,
     SAID_BOLUS,
     insulin_admit,
-    insulin_command,
     insulin_minute,
 )
 from .sensors import CGM_ROWS, COUNT, DUE, cgm_admit, cgm_sample
@@ -63,10 +64,19 @@ __all__ = ["SLOTS", "glucose_reset", "glucose_step"]
     SHOWN,  # since the last decision: the newest reading, its time stamp, what was said of meals: (3, patients)
     EATS,  # (ticks, patients) carbohydrate eaten, g
     INFUSED,  # (ticks, patients) insulin that entered, U
-) = range(c.OWN, c.OWN + 27)
+    COMMAND,  # kernels of the pumps
+    TURN,
+    RUN,
+    BEGINS,  # kernels of a minute
+    ENDS,
+    SPARE,  # working memory: see W_… (blocks, 5, 8)
+) = range(c.OWN, c.OWN + 33)
+# rows: basal rates and boluses asked, or insulin that enters; in whom a meal is due, a run over, a sample due
+W_UNITS, W_BOLUS, W_HUNGRY, W_OVER, W_DUE = range(5)
+W_ROWS = 5
 
 # (constants of other modules that fall into the range are in it too; nobody looks them up)
-SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 27}
+SLOTS = {n: v for n, v in globals().items() if n.isupper() and isinstance(v, int) and c.OWN <= v < c.OWN + 33}
 # what may differ from lane to lane: of meals (`virtual.meals`), a factor on insulin's action, one on the sensor's error
 VARIES = ("carbohydrate_error", "meal_size", "silent", "sensitivity", "sensor_noise")
 V_SENSITIVITY, V_NOISE = 3, 4
@@ -132,22 +142,19 @@ def _forget(job, b, lane):
 def _tell(job, b):
     """Write what is seen of a block now."""
     width, first = geti(job, c.BLOCKS) * LANES, b * LANES
-    out, shown, pumping = (
-        geti(job, c.OUT) + 8 * first,
-        geti(job, SHOWN) + 8 * first,
-        c.block(job, PUMPING, PUMP_ROWS, b),
-    )
-    clock, ends, hours = geti(job, c.CLOCK) + 8 * first, geti(job, c.ENDED) + 8 * first, geti(job, c.TICKS) / 60.0
+    line, out, shown = 8 * width, geti(job, c.OUT) + 8 * first, geti(job, SHOWN) + 8 * first
+    pumping, hours = c.block(job, PUMPING, PUMP_ROWS, b), geti(job, c.TICKS) / 60.0
+    copy_row(out + c.O_READING * line, shown)
+    copy_row(out + c.O_STAMP * line, shown + line)
+    fill_row(out + c.O_QUALITY * line, 100.0)
+    copy_row(out + c.O_ANNOUNCED * line, shown + 2 * line)
+    fill_row(out + c.O_PRESSURE * line, math.nan)
+    copy_row(out + c.O_ENDED * line, geti(job, c.ENDED) + 8 * first)
+    copy_row(out + c.O_CLOCK * line, geti(job, c.CLOCK) + 8 * first)
+    copy_row(out + (c.O_DELIVERED + 1) * line, pumping + SAID_BOLUS * c.LINE)
     for lane in range(LANES):
-        put(out, c.O_READING * width + lane, get(shown, lane))
-        put(out, c.O_STAMP * width + lane, get(shown, width + lane))
-        put(out, c.O_QUALITY * width + lane, 100.0)
-        put(out, c.O_ANNOUNCED * width + lane, get(shown, 2 * width + lane))
-        put(out, c.O_PRESSURE * width + lane, math.nan)
-        put(out, c.O_ENDED * width + lane, get(ends, lane))
-        put(out, c.O_CLOCK * width + lane, get(clock, lane))
         put(out, c.O_DELIVERED * width + lane, get(pumping, SAID_BASAL * LANES + lane) / hours)
-        put(out, (c.O_DELIVERED + 1) * width + lane, get(pumping, SAID_BOLUS * LANES + lane))
+    for lane in range(LANES):
         pending = get(pumping, NEXT_BOLUS * LANES + lane) + get(pumping, QUEUE * LANES + lane)
         put(out, (c.O_DELIVERED + 3) * width + lane, pending)
 
@@ -177,6 +184,25 @@ def _meal(job, b, lane, now, carbs):
     put(c.block(job, c.U, geti(job, c.ROWS_U), b), geti(job, MEAL_ROW) * LANES + lane, start + eaten)
 
 
+@lru_cache(maxsize=1)
+def minute_kernels() -> tuple[int, int]:
+    """What all of a block need at a minute's beginning, and at its end.
+
+    The first reads clocks (``s``), the list of meals (``u``) and midnights (``k``), and marks in ``out`` in whom a meal
+    is due. The second moves clocks on (``x``), reads endings (``s``), sensors (``p``) and the truth (``u``), writes that
+    to ``k`` and marks in ``out`` whose run is over and whose sample is due.
+    """
+    begins, ends = Code(), Code()
+    eating, now = Rows(begins, "u"), begins.load("s", 0) + begins.load("k", 0)
+    begins.mark("out", W_HUNGRY, (now >= eating[NEXT]) | (eating[PLANNED] > 0.0))
+    minute, true = ends.load("x", 0) + 1.0, ends.load("u", 0)
+    ends.store("x", 0, minute)
+    ends.store("k", 0, true)
+    ends.mark("out", W_OVER, (ends.load("s", 0) > 0.0) | ~((true >= LOWEST) & (true <= HIGHEST)))
+    ends.mark("out", W_DUE, minute >= ends.load("p", DUE))
+    return begins.address("glucose world, minute begins", "world"), ends.address("glucose world, minute ends", "world")
+
+
 @jit
 def _inputs(job, b, j):
     """Everything that enters a block in the minute that begins: meals, insulin, life."""
@@ -185,16 +211,14 @@ def _inputs(job, b, j):
     u, eating = c.block(job, c.U, geti(job, c.ROWS_U), b), c.block(job, EATING, LIST + 4 * places, b)
     carbs, units = u + geti(job, CARBS_ROW) * c.LINE, u + geti(job, RATE_ROW) * c.LINE
     pumping, count, key = c.block(job, PUMPING, PUMP_ROWS, b), geti(job, c.FAULTS), geti(job, c.KEY)
-    eats, infused = geti(job, EATS) + 8 * (j * width + first), geti(job, INFUSED) + 8 * (j * width + first)
-    hungry = 0
-    for lane in range(LANES):
-        put(carbs, lane, 0.0)
-        now = get(clock, lane) + get(midnight, lane)
-        hungry |= (now >= get(eating, NEXT * LANES + lane)) | (get(eating, PLANNED * LANES + lane) > 0.0)
+    spare = c.block(job, SPARE, W_ROWS, b)
+    call_kernel(geti(job, BEGINS), clock, 0, 0, eating, midnight, spare)
+    fill_row(carbs, 0.0)
+    hungry = marked(spare + W_HUNGRY * c.LINE)
     if hungry:
         for lane in range(LANES):
-            i, now = first + lane, get(clock, lane) + get(midnight, lane)
-            if now >= get(eating, NEXT * LANES + lane) or get(eating, PLANNED * LANES + lane) > 0.0:
+            if hungry & (1 << lane):
+                i, now = first + lane, get(clock, lane) + get(midnight, lane)
                 weight = get(geti(job, PERSON), 2 * geti(geti(job, c.WHO), i))
                 seed, patient = geti(key, i), geti(key, width + i)
                 own = c.block(job, c.VARY, geti(job, c.VARY_ROWS), b)
@@ -206,10 +230,9 @@ def _inputs(job, b, j):
         faults = c.block(job, c.FAULT, count * WIDTH, b)
         for lane in range(LANES):
             put(pumping, BLOCKED * LANES + lane, 1.0 if occluded(faults, count, lane, 0.0, get(clock, lane)) else 0.0)
-    insulin_minute(c.block(job, PUMP, INSULIN_SETTINGS, b), pumping, units)
-    for lane in range(LANES):
-        put(eats, lane, get(carbs, lane))
-        put(infused, lane, get(units, lane))
+    insulin_minute(geti(job, TURN), geti(job, RUN), c.block(job, PUMP, INSULIN_SETTINGS, b), pumping, units)
+    copy_row(geti(job, EATS) + 8 * (j * width + first), carbs)
+    copy_row(geti(job, INFUSED) + 8 * (j * width + first), units)
     if geti(job, CHANGES) > 0:
         lives, living = c.block(job, LIVES, SETTINGS, b), c.block(job, LIVING, LIFE_ROWS, b)
         for lane in range(LANES):
@@ -229,14 +252,9 @@ def _outcome(job, b, j):
     clock, ends = geti(job, c.CLOCK) + 8 * first, geti(job, c.ENDED) + 8 * first
     y = c.block(job, c.Y, geti(job, c.ROWS_Y), b) + geti(job, c.TRUE) * c.LINE
     truth, worn = geti(job, c.TRUTH) + 8 * (j * width + first), c.block(job, WORN, CGM_ROWS, b)
-    over, due = 0, 0
-    for lane in range(LANES):
-        minute, true = get(clock, lane) + 1.0, get(y, lane)
-        put(clock, lane, minute)
-        put(truth, lane, true)
-        over |= (get(ends, lane) > 0.0) | (not (LOWEST <= true <= HIGHEST))
-        due |= minute >= get(worn, DUE * LANES + lane)
-    if over:
+    spare = c.block(job, SPARE, W_ROWS, b)
+    call_kernel(geti(job, ENDS), ends, clock, worn, y, truth, spare)
+    if marked(spare + W_OVER * c.LINE):
         for lane in range(LANES):
             true, ended = get(y, lane), get(ends, lane)
             if ended == 0 and not (LOWEST <= true <= HIGHEST):
@@ -244,10 +262,11 @@ def _outcome(job, b, j):
                 put(ends, lane, ended)
             if ended > 0:
                 put(truth, lane, LOWEST - 1 if ended == c.LOW else HIGHEST + 1)
+    due = marked(spare + W_DUE * c.LINE)
     if due:
         drawn = _draw(job, b)
         for lane in range(LANES):
-            if get(clock, lane) >= get(worn, DUE * LANES + lane):
+            if due & (1 << lane):
                 _sample(job, b, lane, get(clock, lane), drawn)
 
 
@@ -255,10 +274,15 @@ def _outcome(job, b, j):
 def _begin(job, b):
     """A control interval of a block begins: what is asked of the pumps."""
     pump, pumping = c.block(job, PUMP, INSULIN_SETTINGS, b), c.block(job, PUMPING, PUMP_ROWS, b)
-    action = geti(job, c.ACTION) + 16 * LANES * b
+    action, spare = geti(job, c.ACTION) + 16 * LANES * b, c.block(job, SPARE, W_ROWS, b)
     for lane in range(LANES):
-        insulin_command(pump, pumping, lane, get(action, 2 * lane), get(action, 2 * lane + 1))
-        _forget(job, b, lane)
+        put(spare, W_UNITS * LANES + lane, get(action, 2 * lane))
+        put(spare, W_BOLUS * LANES + lane, get(action, 2 * lane + 1))
+    call_kernel(geti(job, COMMAND), spare, pumping, pump, 0, 0, 0)
+    width, shown = geti(job, c.BLOCKS) * LANES, geti(job, SHOWN) + b * c.LINE
+    fill_row(shown, math.nan)
+    fill_row(shown + 8 * width, math.nan)
+    fill_row(shown + 16 * width, 0.0)
 
 
 @jit

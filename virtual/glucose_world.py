@@ -10,12 +10,12 @@ import numpy as np
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
 from .faults import DEPTH, RING, Fault, fault_rows
-from .glucose_loop import SLOTS, VARIES, glucose_reset, glucose_step
+from .glucose_loop import SLOTS, VARIES, W_ROWS, glucose_reset, glucose_step, minute_kernels
 from .life import LIFE_ROWS, Life
 from .meal import PAUSE, SIMGLUCOSE, stomach_rows
 from .meals import LIST, Meals, meal_numbers
 from .people import People
-from .pumps import GIVEN, PUMP_ROWS, InsulinPump, insulin_settings
+from .pumps import GIVEN, PUMP_ROWS, InsulinPump, insulin_kernels, insulin_settings
 from .sensors import CGM, CGM_ROWS, cgm_numbers
 from .world import LoopWorld, lanes_of
 
@@ -112,6 +112,7 @@ class GlucoseWorld(LoopWorld):
             "EATS": np.zeros((self.ticks, width)),
             "INFUSED": np.zeros((self.ticks, width)),
             "FAULT": table,
+            "SPARE": np.zeros((B, W_ROWS, LANES)),
         }
         self._state |= {
             "WORN": np.zeros((B, CGM_ROWS, LANES)),
@@ -134,6 +135,8 @@ class GlucoseWorld(LoopWorld):
             "RATE_ROW": len(inputs) + model.names("routes").index("sc"),
             "STOMACH_COUNT": len(stomach),
             "FAULTS": most,
+            **dict(zip(("COMMAND", "TURN", "RUN"), insulin_kernels())),
+            **dict(zip(("BEGINS", "ENDS"), minute_kernels())),
         }
         self._seal()
 

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..pkpd.calls import get, put
+from ..pkpd.calls import call_kernel, get, put
 from ..pkpd.errors import DoseloopError
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
+from ..pkpd.vcode import Code, Real, Rows
 
 __all__ = ["InsulinPump", "SyringePump"]
 
@@ -182,69 +184,75 @@ def insulin_admit(a, lane, basal):
     put(a, NEXT_RATE * LANES + lane, basal)
 
 
-@jit
-def insulin_command(c, a, lane, basal, bolus):
-    """Take a command (U/h, U): rounded down, limited, in effect after the latency."""
-    rate = _down(min(basal, get(c, MAX_BASAL * LANES + lane)), get(c, BASAL_STEP * LANES + lane))
-    dose = _down(min(bolus, get(c, MAX_BOLUS * LANES + lane)), get(c, BOLUS_STEP * LANES + lane))
-    put(a, NEXT_RATE * LANES + lane, rate)
-    put(a, NEXT_BOLUS * LANES + lane, get(a, NEXT_BOLUS * LANES + lane) + dose)
-    put(a, WAIT * LANES + lane, get(c, LATENCY * LANES + lane))
-    put(a, SAID_BASAL * LANES + lane, 0.0)
-    put(a, SAID_BOLUS * LANES + lane, 0.0)
+def _down_in_code(amount: Real, step: Real) -> Real:
+    """`_down` of eight patients."""
+    return amount.code.where(step > 0.0, step * (amount / step + 1e-9).floor(), amount)
+
+
+@lru_cache(maxsize=1)
+def insulin_kernels() -> tuple[int, int, int]:
+    """Eight pumps at once, settings in ``p``, state in ``x``: take a command (U/h and U in ``s``: rounded down, limited,
+    in effect after the latency); let the buckets of those turn that have been filling for five minutes; run for a
+    minute (the U that enter each patient go to ``out``)."""
+    command, turn, minute = Code(), Code(), Code()
+    asked, c, a = Rows(command, "s"), Rows(command, "p"), Rows(command, "x")
+    a[NEXT_RATE] = _down_in_code(asked[0].least(c[MAX_BASAL]), c[BASAL_STEP])
+    a[NEXT_BOLUS] = a[NEXT_BOLUS] + _down_in_code(asked[1].least(c[MAX_BOLUS]), c[BOLUS_STEP])
+    a[WAIT] = c[LATENCY]
+    a[SAID_BASAL] = a[SAID_BOLUS] = command.real(0.0)
+
+    a, where, nothing = Rows(turn, "x"), turn.where, turn.real(0.0)
+    old, place, filling, total = a[AGE] >= 5.0, a[PLACE], a[FILLING], nothing
+    for r in range(HOUR - 1):  # the bucket that was filling takes the place of the oldest
+        bucket = where(old & place.equals(float(r)), filling, a[BUCKETS + r])
+        a[BUCKETS + r], total = bucket, total + bucket
+    a[PLACE] = where(old, where(place >= HOUR - 2.0, 0.0, place + 1.0), place)
+    a[FILLING], a[AGE], a[HOURS] = where(old, 0.0, filling), where(old, 0.0, a[AGE]), where(old, total, a[HOURS])
+
+    c, a, where = Rows(minute, "p"), Rows(minute, "x"), minute.where
+    wait, fresh = a[WAIT], a[NEXT_BOLUS]
+    waiting = wait > 0.0
+    rate = where(waiting, a[RATE], a[NEXT_RATE])
+    queue = a[QUEUE] + where(waiting, 0.0, fresh)
+    a[RATE], a[NEXT_BOLUS], a[WAIT] = rate, where(waiting, fresh, 0.0), where(waiting, wait - 1.0, wait)
+    due = a[CARRY] + rate / 60.0
+    basal = _down_in_code(due, c[PULSE])
+    a[CARRY] = minute.real(0.0).most(due - basal)
+    bolus = where(queue <= c[BOLUS_RATE], queue, c[BOLUS_PULSES])
+    a[QUEUE] = queue - bolus
+    held, blocked = a[HELD], a[BLOCKED] > 0.0
+    room = minute.real(0.0).most(c[HOURLY] - a[HOURS])
+    # a pump that has noticed the blocked line stands still
+    room = where(blocked & (held >= c[ALARM]), 0.0, room)
+    wanted = basal + bolus
+    bolus = bolus.least(room)
+    basal = basal.least(room - bolus)
+    pushed = basal + bolus
+    for row, more in (
+        (CUT, wanted - pushed),
+        (HOURS, pushed),
+        (FILLING, pushed),
+        (AGE, minute.real(1.0)),
+        (SAID_BASAL, basal),
+        (SAID_BOLUS, bolus),
+    ):
+        a[row] = a[row] + more
+    enters = where(blocked, 0.0, pushed + held)
+    a[HELD], a[GIVEN] = where(blocked, held + pushed, 0.0), a[GIVEN] + enters
+    minute.store("out", 0, enters)
+    take, go_on, run = (k.address("insulin pump", "pump") for k in (command, turn, minute))
+    return take, go_on, run
 
 
 @jit
-def _turn(a, lane):
-    """After five minutes the bucket that was filling takes the place of the oldest."""
-    place = np.int64(get(a, PLACE * LANES + lane))
-    put(a, (BUCKETS + place) * LANES + lane, get(a, FILLING * LANES + lane))
-    put(a, PLACE * LANES + lane, np.float64((place + 1) % (HOUR - 1)))
-    put(a, FILLING * LANES + lane, 0.0)
-    put(a, AGE * LANES + lane, 0.0)
-    total = 0.0
-    for r in range(BUCKETS, PUMP_ROWS):
-        total += get(a, r * LANES + lane)
-    put(a, HOURS * LANES + lane, total)
-
-
-@jit
-def insulin_minute(c, a, units):
-    """Run the pumps of a block for a minute; the U that enter each patient go to the 8 numbers at ``units``."""
+def insulin_minute(turn, minute, c, a, units):
+    """Run the pumps of a block for a minute by two of `insulin_kernels`."""
+    old = 0
     for lane in range(LANES):
-        if get(a, AGE * LANES + lane) >= 5.0:
-            _turn(a, lane)
-    for lane in range(LANES):  # no branches: LLVM does the lanes four at a time
-        wait = get(a, WAIT * LANES + lane)
-        fresh, waiting = get(a, NEXT_BOLUS * LANES + lane), wait > 0.0
-        rate = get(a, RATE * LANES + lane) if waiting else get(a, NEXT_RATE * LANES + lane)
-        queue = get(a, QUEUE * LANES + lane) + (0.0 if waiting else fresh)
-        put(a, RATE * LANES + lane, rate)
-        put(a, NEXT_BOLUS * LANES + lane, fresh if waiting else 0.0)
-        put(a, WAIT * LANES + lane, wait - 1.0 if waiting else wait)
-        due = get(a, CARRY * LANES + lane) + rate / 60.0
-        basal = _down(due, get(c, PULSE * LANES + lane))
-        put(a, CARRY * LANES + lane, max(0.0, due - basal))
-        bolus = queue if queue <= get(c, BOLUS_RATE * LANES + lane) else get(c, BOLUS_PULSES * LANES + lane)
-        put(a, QUEUE * LANES + lane, queue - bolus)
-        held, blocked = get(a, HELD * LANES + lane), get(a, BLOCKED * LANES + lane) > 0.0
-        room = max(0.0, get(c, HOURLY * LANES + lane) - get(a, HOURS * LANES + lane))
-        # a pump that has noticed the blocked line stands still
-        room = 0.0 if blocked and held >= get(c, ALARM * LANES + lane) else room
-        wanted = basal + bolus
-        bolus = min(bolus, room)
-        basal = min(basal, room - bolus)
-        pushed = basal + bolus
-        put(a, CUT * LANES + lane, get(a, CUT * LANES + lane) + (wanted - pushed))
-        put(a, HOURS * LANES + lane, get(a, HOURS * LANES + lane) + pushed)
-        put(a, FILLING * LANES + lane, get(a, FILLING * LANES + lane) + pushed)
-        put(a, AGE * LANES + lane, get(a, AGE * LANES + lane) + 1.0)
-        put(a, SAID_BASAL * LANES + lane, get(a, SAID_BASAL * LANES + lane) + basal)
-        put(a, SAID_BOLUS * LANES + lane, get(a, SAID_BOLUS * LANES + lane) + bolus)
-        enters = 0.0 if blocked else pushed + held
-        put(a, HELD * LANES + lane, held + pushed if blocked else 0.0)
-        put(a, GIVEN * LANES + lane, get(a, GIVEN * LANES + lane) + enters)
-        put(units, lane, enters)
+        old |= get(a, AGE * LANES + lane) >= 5.0
+    if old:
+        call_kernel(turn, 0, a, c, 0, 0, 0)
+    call_kernel(minute, 0, a, c, 0, 0, units)
 
 
 # syringes -----------------------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def glucose_env_step(job, first, last):
         for q in range(b, end):
             _ask(job, q)
             e.guarded(job, q, 2)
+        g.gate_fetch(gate, b, end)
         glucose_step(world, b, end)
         for q in range(b, end):
             _score(job, q)

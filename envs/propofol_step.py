@@ -108,6 +108,7 @@ def propofol_env_step(job, first, last):
         for q in range(b, end):
             _ask(job, q)
             e.guarded(job, q, 1)
+        g.gate_fetch(gate, b, end)
         anaesthesia_step(world, b, end)
         for q in range(b, end):
             _score(job, q)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .lanes import LANES
@@ -26,6 +27,7 @@ __all__ = [
     "floats_at",
     "get",
     "get_single",
+    "prefetch",
     "geti",
     "put",
     "put_single",
@@ -146,6 +148,21 @@ def fill_row(typingctx: Any, to: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float64), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, at: Any) -> Any:
+    """Ask the caches for the line at an address, which will be read (and written) soon; changes nothing."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        how = [ir.Constant(whole, v) for v in (0, 2, 1)]  # to read, into the second cache, data
+        builder.call(function, [builder.inttoptr(args[0], pointer), *how])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 def _arrays(kind: Any, what: str) -> Any:

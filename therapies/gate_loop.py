@@ -14,11 +14,11 @@ import math
 
 import numpy as np
 
-from ..pkpd.calls import call_kernel, get, geti, put, puti
+from ..pkpd.calls import call_kernel, get, geti, prefetch, put, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 
-__all__ = ["gate_admit", "gate_column", "gate_judge", "gate_take", "sweep"]
+__all__ = ["gate_admit", "gate_column", "gate_fetch", "gate_judge", "gate_take", "sweep"]
 
 LINE = 8 * LANES
 EMPTY = -1e300  # the time of an empty slot (h): finite, and before any window
@@ -204,6 +204,22 @@ def _column(job, a, b):
         _block(job, MONITOR_OWN, ROWS_MONITOR_OWN, b),
         _block(job, OUT, ROWS_OUT, b),
     )
+
+
+@jit
+def gate_fetch(job, first, last):
+    """Ask the caches for the records that `gate_take` will read a little later: they are too many to stay there."""
+    for b in range(first, last):
+        g = _block(job, GATE, ROWS_GATE, b)
+        for d in range(geti(job, DRUGS)):
+            drug, used = geti(job, DRUG) + 8 * D_WIDTH * d, 0
+            slots, many = g + geti(drug, D_SLOTS) * LINE, geti(drug, D_COUNT)
+            for lane in range(LANES):
+                used |= geti(g, geti(drug, D_USED) * LANES + lane)
+            for slot in range(many):
+                if used & (1 << (slot // CHUNK) % BITS):
+                    for column in range(3):
+                        prefetch(slots + (slot + column * many) * LINE)
 
 
 @jit

@@ -71,6 +71,11 @@ class Real:
         """The largest whole number not above."""
         return Real(self.code, self.code.emit.call("floor", self.name))
 
+    def whole(self) -> Whole:
+        """A whole number from 0 to 2^52 as an integer (its place in the low bits of 2^52: AVX2 has no conversion)."""
+        e = self.code.emit
+        return Whole(self.code, e.int2("xor", e.bits((self + 2.0**52).name), e.iconst(0x4330000000000000)))
+
     def _compare(self, how: str, other: Real | float) -> Flag:
         return Flag(self.code, self.code.emit.cmp(how, self.name, self._of(other)))
 

@@ -1,11 +1,11 @@
 """Pumps: never more than asked, nothing lost from sight, limits, latency, occlusions, empty syringes."""
 
+import ctypes
 import math
 
 import numpy as np
 import pytest
 from doseloop.pkpd.errors import DoseloopError
-from doseloop.therapies.gate_loop import sweep
 from doseloop.virtual import pumps as p
 from doseloop.virtual.anaesthesia_world import AnaesthesiaWorld
 from doseloop.virtual.faults import Fault
@@ -14,6 +14,12 @@ from doseloop.virtual.pumps import InsulinPump, SyringePump
 from helpers_world import ELEVELD, S2008, people
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def call(kernel, *arrays):
+    """A kernel on arrays (None: not read)."""
+    pointers = [None if a is None else a.ctypes.data for a in [*arrays, *[None] * (6 - len(arrays))]]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 6)(kernel)(*pointers)
 
 
 class Bench:
@@ -31,7 +37,7 @@ class Bench:
 
     def command(self, basal, bolus):
         self.asked[:, self.lane] = basal, bolus
-        sweep(self.kernels[0], *(v.ctypes.data for v in (self.asked, self.a, self.c)), 2, p.PUMP_ROWS, len(self.c[0]), 1)
+        call(self.kernels[0], self.asked, self.a, self.c)
 
     def run(self, minutes, occluded=False):
         """U that enter in each minute."""
@@ -162,12 +168,16 @@ def test_what_of_a_bolus_is_still_to_come_is_said():
 
 
 def syringe(pump, commands, tick=1 / 12):
-    c, a = p.settings(pump, 8, "pump"), np.zeros((p.SYRINGE_ROWS, 8))
+    c, a, out = p.settings(pump, 8, "pump"), np.zeros((p.SYRINGE_ROWS, 8)), []
+    command, run = p.syringe_kernels()
+    asked, blocked, dt, enters = np.zeros(8), np.zeros(8), np.full(8, tick), np.zeros(8)
     p.syringe_admit(c.ctypes.data, a.ctypes.data, 0)
-    out = []
     for rate, ticks, occluded in commands:
-        p.syringe_command(c.ctypes.data, a.ctypes.data, 0, float(rate))
-        out += [p.syringe_tick(c.ctypes.data, a.ctypes.data, 0, tick, occluded) for _ in range(ticks)]
+        asked[0], blocked[0] = rate, occluded
+        call(command, asked, a, c)
+        for _ in range(ticks):
+            call(run, blocked, a, c, None, dt, enters)
+            out.append(enters[0] * tick)
     return np.array(out), a[:, 0]
 
 

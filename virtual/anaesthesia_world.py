@@ -8,11 +8,11 @@ import numpy as np
 
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
-from .anaesthesia_loop import SHARES, SLOTS, VARIES, anaesthesia_reset, anaesthesia_step
+from .anaesthesia_loop import SHARES, SLOTS, VARIES, W_ROWS, anaesthesia_reset, anaesthesia_step, tick_kernels
 from .faults import DEPTH, RING, Fault, fault_rows
-from .monitors import M_RING, Monitor, monitor_numbers, ring_ticks
+from .monitors import M_RING, Monitor, monitor_kernels, monitor_numbers, ring_ticks
 from .people import People
-from .pumps import S_GIVEN, SYRINGE_ROWS, SyringePump, settings
+from .pumps import S_GIVEN, SYRINGE_ROWS, SyringePump, settings, syringe_kernels
 from .surgery import POINTS, SURGERY_ROWS, BloodLoss, Surgery
 from .world import LoopWorld, lanes_of
 
@@ -105,6 +105,7 @@ class AnaesthesiaWorld(LoopWorld):
             "CENTRAL_ROWS": np.array([*central, 0], dtype=np.int64),
             "PRESSURES": np.full((self.ticks, B * LANES), np.nan),
             "FAULT": table,
+            "SPARE": np.zeros((B, W_ROWS, LANES)),
         }
         self._fixed["PUMP"] = np.ascontiguousarray(self._fixed["PUMP"])
         self._state |= {
@@ -126,6 +127,9 @@ class AnaesthesiaWorld(LoopWorld):
             "CENTRAL_COUNT": len(central),
             "ROUTE_ROW": len(model.inputs),
             "FAULTS": most,
+            **dict(zip(("COMMAND", "RUN"), syringe_kernels())),
+            **dict(zip(("ENDS", "STIMULATED"), tick_kernels())),
+            **dict(zip(("QUALITY", "READING"), monitor_kernels())),
         }
         self._seal()
 

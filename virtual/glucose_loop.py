@@ -189,8 +189,8 @@ def minute_kernels() -> tuple[int, int]:
     """What all of a block need at a minute's beginning, and at its end.
 
     The first reads clocks (``s``), the list of meals (``u``) and midnights (``k``), and marks in ``out`` in whom a meal
-    is due. The second moves clocks on (``x``), reads endings (``s``), sensors (``p``) and the truth (``u``), writes that
-    to ``k`` and marks in ``out`` whose run is over and whose sample is due.
+    is due. The second moves clocks on (``x``), reads endings (``s``), sensors (``p``) and the truth (``u``), writes
+    that to ``k`` and marks in ``out`` whose run is over and whose sample is due.
     """
     begins, ends = Code(), Code()
     eating, now = Rows(begins, "u"), begins.load("s", 0) + begins.load("k", 0)

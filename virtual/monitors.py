@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from ..pkpd.calls import get, put
 from ..pkpd.errors import DoseloopError
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
+from ..pkpd.vcode import Code, Rows
 from .streams import PRESSURE, SENSOR, SIGNAL, normal_of, uniforms
 
 __all__ = ["Monitor", "noise_filter"]
@@ -127,7 +129,7 @@ def noise_filter(sd: float, frequency: float, dt: float) -> np.ndarray:
     return np.array([A, [[a, 0.0], [b, math.sqrt(max(Q[1, 1] - b * b, 0.0))]]])
 
 
-# the monitor's numbers, one row of floats for all patients
+# the monitor's numbers, each in eight columns
 (
     N_A00,
     N_A01,
@@ -141,6 +143,7 @@ def noise_filter(sd: float, frequency: float, dt: float) -> np.ndarray:
     N_QUALITY,
     N_QUALITY_SD,
     N_QUALITY_KEEP,
+    N_QUALITY_FRESH,
     N_START,  # chance of an artefact's start in a tick
     N_STOP,
     N_LEVEL,
@@ -154,18 +157,20 @@ def noise_filter(sd: float, frequency: float, dt: float) -> np.ndarray:
     N_STEP,
     N_PRESSURE,
     N_PRESSURE_TICKS,
+    N_TICK,  # min
     NUMBERS,
-) = range(26)
+) = range(28)
 
 
 def monitor_numbers(m: Monitor, tick: float) -> np.ndarray:
-    """A monitor's numbers for ticks of that many minutes."""
+    """A monitor's numbers for ticks of that many minutes, (NUMBERS, 8)."""
     A, L = noise_filter(m.noise, m.frequency, 60 * tick)
     out = np.zeros(NUMBERS)
     out[N_A00 : N_L11 + 1] = [A[0, 0], A[0, 1], A[1, 0], A[1, 1], L[0, 0], L[1, 0], L[1, 1]]
     out[N_SD], out[N_RATE] = m.noise, m.frequency if math.isfinite(m.frequency) else 0.0
     out[N_QUALITY], out[N_QUALITY_SD] = m.quality, m.quality_sd
-    out[N_QUALITY_KEEP] = math.exp(-tick / m.quality_minutes)
+    keep = math.exp(-tick / m.quality_minutes)
+    out[N_QUALITY_KEEP], out[N_QUALITY_FRESH] = keep, math.sqrt(1 - keep * keep)
     out[N_START] = -math.expm1(-m.episodes / 60 * tick)
     out[N_STOP] = -math.expm1(-60 * tick / m.episode_seconds)
     out[N_LEVEL], out[N_LEVEL_RANGE] = m.episode_quality[0], m.episode_quality[1] - m.episode_quality[0]
@@ -173,11 +178,17 @@ def monitor_numbers(m: Monitor, tick: float) -> np.ndarray:
     out[N_WINDOW] = max(1, round(m.window / 60 / tick))
     out[N_MISSING], out[N_STEP] = m.missing, m.step
     out[N_PRESSURE], out[N_PRESSURE_TICKS] = m.pressure_noise, max(1, round(m.pressure_every / tick))
-    return out
+    out[N_TICK] = tick
+    return np.repeat(out[:, None], LANES, axis=1)
 
 
 # rows of the state; the ring of past true BIS follows
 M_NOISE, M_SLOPE, M_QUALITY, M_EPISODE, M_LEVEL, M_BIAS, M_DELAY, M_FIRST, M_RING = range(9)
+# rows of working memory. In: time (min), factor on noise and on what artefacts add, 1 where a sample is made (else the
+# state stays), sum over the window of delayed BIS, what is added before the range cuts. Between: ticks back, noise and
+# bias. Out: quality, reading (NaN: none) and time stamp; in whom an artefact starts
+W_TIME, W_WIDE, W_ACTIVE, W_TOTAL, W_DRIFT, W_BACK, W_NOISE, W_BIAS, W_QUALITY, W_SHOWN, W_STAMP, W_STARTS = range(12)
+W_MONITOR = 12
 
 
 def ring_ticks(m: Monitor, own: float, tick: float) -> int:
@@ -191,13 +202,13 @@ def ring_ticks(m: Monitor, own: float, tick: float) -> int:
 def monitor_admit(f, a, lane, ring, seed, patient, own, bis):
     """A monitor just connected: stationary noise and quality, the patient's own delay (min), BIS as it was so far."""
     u0, u1, u2, _ = uniforms(seed, patient, SENSOR, 0)
-    put(a, M_NOISE * LANES + lane, get(f, N_SD) * normal_of(u0))
-    put(a, M_SLOPE * LANES + lane, get(f, N_SD) * get(f, N_RATE) * normal_of(u1))
+    put(a, M_NOISE * LANES + lane, get(f, N_SD * LANES) * normal_of(u0))
+    put(a, M_SLOPE * LANES + lane, get(f, N_SD * LANES) * get(f, N_RATE * LANES) * normal_of(u1))
     put(a, M_QUALITY * LANES + lane, normal_of(u2))
     put(a, M_EPISODE * LANES + lane, 0.0)
     put(a, M_LEVEL * LANES + lane, 0.0)
     put(a, M_BIAS * LANES + lane, 0.0)
-    put(a, M_DELAY * LANES + lane, own * get(f, N_OWN))
+    put(a, M_DELAY * LANES + lane, own * get(f, N_OWN * LANES))
     for r in range(M_RING, M_RING + ring):
         put(a, r * LANES + lane, bis)
 
@@ -218,58 +229,64 @@ def _delayed(a, lane, ring, count, back):
     return new + share * (old - new)
 
 
-@jit
-def monitor_read(f, a, lane, ring, seed, patient, count, tick, drift, wide, drawn):
-    """One sample at tick ``count`` (0, 1, …): the reading (NaN: none) and the signal quality index.
+@lru_cache(maxsize=1)
+def monitor_kernels() -> tuple[int, int]:
+    """One sample of eight monitors, before the delayed BIS is looked up in their rings and after it.
 
-    ``drift`` is added before the range cuts; ``wide`` is a factor on noise and on what artefacts add. ``drawn`` is the
-    address of four rows of uniforms, then three of normals, of draw ``count + 1`` of the stream "sensor" (draw 0 was
-    the admission's).
+    Numbers in ``p``, state in ``x``, working memory in ``out`` (``W_…``); ``k`` holds four rows of uniforms, then three
+    of normals, of draw (tick + 1) of the stream "sensor" (draw 0 was the admission's).
     """
-    u3 = get(drawn, 3 * LANES + lane)
-    z0, z1, z2 = get(drawn, 4 * LANES + lane), get(drawn, 5 * LANES + lane), get(drawn, 6 * LANES + lane)
-    noise, slope = get(a, M_NOISE * LANES + lane), get(a, M_SLOPE * LANES + lane)
-    fresh = get(f, N_A00) * noise + get(f, N_A01) * slope + get(f, N_L00) * z0
-    put(
-        a,
-        M_SLOPE * LANES + lane,
-        get(f, N_A10) * noise + get(f, N_A11) * slope + get(f, N_L10) * z0 + get(f, N_L11) * z1,
-    )
-    put(a, M_NOISE * LANES + lane, fresh)
-    keep = get(f, N_QUALITY_KEEP)
-    wander = keep * get(a, M_QUALITY * LANES + lane) + math.sqrt(1 - keep * keep) * z2
-    put(a, M_QUALITY * LANES + lane, wander)
-    quality = get(f, N_QUALITY) + get(f, N_QUALITY_SD) * wander
-    bias = 0.0
-    if get(a, M_EPISODE * LANES + lane) > 0:
-        quality, bias = min(quality, get(a, M_LEVEL * LANES + lane)), get(a, M_BIAS * LANES + lane)
-        if u3 < get(f, N_STOP):
-            put(a, M_EPISODE * LANES + lane, 0.0)
-    elif u3 < get(f, N_START):
-        v0, v1, _, _ = uniforms(seed, patient, SIGNAL, count)
-        put(a, M_EPISODE * LANES + lane, 1.0)
-        put(a, M_LEVEL * LANES + lane, get(f, N_LEVEL) + get(f, N_LEVEL_RANGE) * v0)
-        put(a, M_BIAS * LANES + lane, get(f, N_BIAS) * normal_of(v1))
-    quality = min(100.0, max(0.0, quality))
-    back = (get(a, M_DELAY * LANES + lane) + get(f, N_DELAY) * (1 - quality / 100)) / tick
-    window = np.int64(get(f, N_WINDOW))
+    c, after = Code(), Code()
+    f, a, w, drawn, where = Rows(c, "p"), Rows(c, "x"), Rows(c, "out"), Rows(c, "k"), c.where
+    u3, (z0, z1, z2) = drawn[3], (drawn[4 + r] for r in range(3))
+    active, wide = w[W_ACTIVE] > 0.0, w[W_WIDE]
+    noise, slope, wander, episode = a[M_NOISE], a[M_SLOPE], a[M_QUALITY], a[M_EPISODE]
+    fresh = f[N_A00] * noise + f[N_A01] * slope + f[N_L00] * z0
+    a[M_SLOPE] = where(active, f[N_A10] * noise + f[N_A11] * slope + f[N_L10] * z0 + f[N_L11] * z1, slope)
+    a[M_NOISE] = where(active, fresh, noise)
+    moved = f[N_QUALITY_KEEP] * wander + f[N_QUALITY_FRESH] * z2
+    a[M_QUALITY] = where(active, moved, wander)
+    quality, under = f[N_QUALITY] + f[N_QUALITY_SD] * moved, episode > 0.0
+    quality = where(under, quality.least(a[M_LEVEL]), quality)
+    bias = where(under, a[M_BIAS], 0.0)
+    a[M_EPISODE] = where(active & under & (u3 < f[N_STOP]), 0.0, episode)
+    c.mark("out", W_STARTS, active & ~under & (u3 < f[N_START]))
+    quality = c.real(100.0).least(c.real(0.0).most(quality))
+    w[W_BACK] = (a[M_DELAY] + f[N_DELAY] * (1.0 - quality / 100.0)) / f[N_TICK]
+    w[W_NOISE], w[W_BIAS], w[W_QUALITY] = wide * fresh, wide * bias, quality
+
+    f, w, drawn, where = Rows(after, "p"), Rows(after, "out"), Rows(after, "k"), after.where
+    shown = w[W_TOTAL] / f[N_WINDOW] + w[W_NOISE] + w[W_BIAS] + w[W_DRIFT]
+    shown, step = after.real(100.0).least(after.real(0.0).most(shown)), f[N_STEP]
+    shown = where(step > 0.0, step * (shown / step + 0.5).floor(), shown)
+    # the other end of the uniform that starts and stops artefacts
+    none = (w[W_QUALITY] < f[N_BLANK]) | (drawn[3] > 1.0 - f[N_MISSING])
+    w[W_SHOWN], w[W_STAMP] = where(none, math.nan, shown), where(none, math.nan, w[W_TIME])
+    return c.address("monitor, quality", "monitor"), after.address("monitor, reading", "monitor")
+
+
+@jit
+def monitor_artefact(f, a, lane, seed, patient, count):
+    """An artefact starts at tick ``count``: from the next sample on."""
+    v0, v1, _, _ = uniforms(seed, patient, SIGNAL, count)
+    put(a, M_EPISODE * LANES + lane, 1.0)
+    put(a, M_LEVEL * LANES + lane, get(f, N_LEVEL * LANES) + get(f, N_LEVEL_RANGE * LANES) * v0)
+    put(a, M_BIAS * LANES + lane, get(f, N_BIAS * LANES) * normal_of(v1))
+
+
+@jit
+def monitor_delayed(f, a, lane, ring, count, back):
+    """The sum over the window of the true BIS ``back`` ticks before tick ``count``."""
     total = 0.0
-    for w in range(window):
+    for w in range(np.int64(get(f, N_WINDOW * LANES))):
         total += _delayed(a, lane, ring, count, back + w)
-    shown = total / window + wide * fresh + wide * bias + drift
-    if quality < get(f, N_BLANK):
-        return math.nan, quality
-    if u3 > 1.0 - get(f, N_MISSING):  # its other end starts and stops artefacts
-        return math.nan, quality
-    shown = min(100.0, max(0.0, shown))
-    step = get(f, N_STEP)
-    return (step * math.floor(shown / step + 0.5) if step > 0 else shown), quality
+    return total
 
 
 @jit
 def pressure_read(f, seed, patient, count, true):
     """Mean arterial pressure at tick ``count``, NaN between samples."""
-    if count % np.int64(get(f, N_PRESSURE_TICKS)) != 0:
+    if count % np.int64(get(f, N_PRESSURE_TICKS * LANES)) != 0:
         return math.nan
     u0, _, _, _ = uniforms(seed, patient, PRESSURE, count)
-    return true + get(f, N_PRESSURE) * normal_of(u0)
+    return true + get(f, N_PRESSURE * LANES) * normal_of(u0)

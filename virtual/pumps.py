@@ -170,12 +170,6 @@ def insulin_settings(pump: InsulinPump, n: int) -> np.ndarray:
 
 
 @jit
-def _down(amount, step):
-    """Rounded down to a multiple; a billionth over counts as reached."""
-    return step * np.floor(amount / step + 1e-9) if step > 0.0 else amount
-
-
-@jit
 def insulin_admit(a, lane, basal):
     """A fresh pump that has been running at the basal rate (U/h)."""
     for r in range(PUMP_ROWS):
@@ -184,20 +178,22 @@ def insulin_admit(a, lane, basal):
     put(a, NEXT_RATE * LANES + lane, basal)
 
 
-def _down_in_code(amount: Real, step: Real) -> Real:
-    """`_down` of eight patients."""
+def _down(amount: Real, step: Real) -> Real:
+    """Rounded down to a multiple; a billionth over counts as reached."""
     return amount.code.where(step > 0.0, step * (amount / step + 1e-9).floor(), amount)
 
 
 @lru_cache(maxsize=1)
 def insulin_kernels() -> tuple[int, int, int]:
-    """Eight pumps at once, settings in ``p``, state in ``x``: take a command (U/h and U in ``s``: rounded down, limited,
-    in effect after the latency); let the buckets of those turn that have been filling for five minutes; run for a
-    minute (the U that enter each patient go to ``out``)."""
+    """Eight pumps at once, settings in ``p``, state in ``x``.
+
+    Take a command (U/h and U in ``s``: rounded down, limited, in effect after the latency); let the buckets of those
+    turn that have been filling for five minutes; run for a minute (the U that enter each patient go to ``out``).
+    """
     command, turn, minute = Code(), Code(), Code()
     asked, c, a = Rows(command, "s"), Rows(command, "p"), Rows(command, "x")
-    a[NEXT_RATE] = _down_in_code(asked[0].least(c[MAX_BASAL]), c[BASAL_STEP])
-    a[NEXT_BOLUS] = a[NEXT_BOLUS] + _down_in_code(asked[1].least(c[MAX_BOLUS]), c[BOLUS_STEP])
+    a[NEXT_RATE] = _down(asked[0].least(c[MAX_BASAL]), c[BASAL_STEP])
+    a[NEXT_BOLUS] = a[NEXT_BOLUS] + _down(asked[1].least(c[MAX_BOLUS]), c[BOLUS_STEP])
     a[WAIT] = c[LATENCY]
     a[SAID_BASAL] = a[SAID_BOLUS] = command.real(0.0)
 
@@ -216,7 +212,7 @@ def insulin_kernels() -> tuple[int, int, int]:
     queue = a[QUEUE] + where(waiting, 0.0, fresh)
     a[RATE], a[NEXT_BOLUS], a[WAIT] = rate, where(waiting, fresh, 0.0), where(waiting, wait - 1.0, wait)
     due = a[CARRY] + rate / 60.0
-    basal = _down_in_code(due, c[PULSE])
+    basal = _down(due, c[PULSE])
     a[CARRY] = minute.real(0.0).most(due - basal)
     bolus = where(queue <= c[BOLUS_RATE], queue, c[BOLUS_PULSES])
     a[QUEUE] = queue - bolus
@@ -280,43 +276,37 @@ def syringe_admit(c, a, lane):
     put(a, S_LEFT * LANES + lane, get(c, SYRINGE * LANES + lane))
 
 
-@jit
-def syringe_command(c, a, lane, rate):
-    """Take a rate (amount/min), rounded down to the pump's step and limited."""
-    scale = get(c, CONCENTRATION * LANES + lane) / 60.0  # amount/min in a mL/h
-    volume = _down(min(rate / scale, get(c, MAX_RATE * LANES + lane)), get(c, STEP * LANES + lane))
-    put(a, S_RATE * LANES + lane, min(rate, volume * scale))
-    put(a, S_SAID * LANES + lane, 0.0)
+@lru_cache(maxsize=1)
+def syringe_kernels() -> tuple[int, int]:
+    """Eight pumps at once, settings in ``p``, state in ``x``.
 
+    Take a rate (amount/min in ``s``), rounded down to the pump's step and limited; run for ``k`` minutes, the line
+    being blocked where ``s`` is above 0: the amounts a minute that enter each patient go to ``out``.
+    """
+    command, run = Code(), Code()
+    c, a, rate = Rows(command, "p"), Rows(command, "x"), command.load("s", 0)
+    scale = c[CONCENTRATION] / 60.0  # amount/min in a mL/h
+    volume = _down((rate / scale).least(c[MAX_RATE]), c[STEP])
+    a[S_RATE], a[S_SAID] = rate.least(volume * scale), command.real(0.0)
 
-@jit
-def syringe_tick(c, a, lane, dt, occluded):
-    """Run the pump for ``dt`` minutes: the amount that enters the patient."""
-    wanted = get(a, S_RATE * LANES + lane) * dt
-    strength = get(c, CONCENTRATION * LANES + lane)
-    held, left = get(a, S_HELD * LANES + lane), get(a, S_LEFT * LANES + lane)
-    pushed = wanted
-    if occluded and held >= get(c, LINE_ALARM * LANES + lane) * strength:
-        pushed = 0.0
-    if left < math.inf:
-        change = get(a, S_CHANGE * LANES + lane)
-        if change > 0:
-            pushed, change = 0.0, change - dt
-            if change <= 1e-12:
-                change, left = 0.0, get(c, SYRINGE * LANES + lane)
-        else:
-            pushed = min(pushed, left * strength)
-            left -= pushed / strength
-            if left <= 1e-12:
-                change = get(c, CHANGE * LANES + lane)
-                left = 0.0 if change > 0 else get(c, SYRINGE * LANES + lane)
-        put(a, S_CHANGE * LANES + lane, change)
-        put(a, S_LEFT * LANES + lane, left)
-    put(a, S_CUT * LANES + lane, get(a, S_CUT * LANES + lane) + wanted - pushed)
-    put(a, S_SAID * LANES + lane, get(a, S_SAID * LANES + lane) + pushed)
-    if occluded:
-        put(a, S_HELD * LANES + lane, held + pushed)
-        return 0.0
-    put(a, S_HELD * LANES + lane, 0.0)
-    put(a, S_GIVEN * LANES + lane, get(a, S_GIVEN * LANES + lane) + pushed + held)
-    return pushed + held
+    c, a, where = Rows(run, "p"), Rows(run, "x"), run.where
+    dt, blocked = run.load("k", 0), run.load("s", 0) > 0.0
+    wanted, strength, held, left, change = a[S_RATE] * dt, c[CONCENTRATION], a[S_HELD], a[S_LEFT], a[S_CHANGE]
+    pushed = where(blocked & (held >= c[LINE_ALARM] * strength), 0.0, wanted)
+    empties, changing = left < math.inf, change > 0.0  # one that is never empty is never changed
+    rest = change - dt
+    done, full = rest <= 1e-12, c[SYRINGE]
+    most = pushed.least(left * strength)
+    after = left - most / strength
+    out, wait = after <= 1e-12, c[CHANGE]
+    pushed = where(empties, where(changing, 0.0, most), pushed)
+    a[S_CHANGE] = where(empties, where(changing, where(done, 0.0, rest), where(out, wait, change)), change)
+    refilled = where(out, where(wait > 0.0, 0.0, full), after)
+    a[S_LEFT] = where(empties, where(changing, where(done, full, left), refilled), left)
+    a[S_CUT] = a[S_CUT] + wanted - pushed
+    a[S_SAID] = a[S_SAID] + pushed
+    given = a[S_GIVEN]
+    a[S_GIVEN] = where(blocked, given, given + pushed + held)
+    a[S_HELD] = where(blocked, held + pushed, 0.0)
+    run.store("out", 0, where(blocked, 0.0, pushed + held) / dt)
+    return command.address("syringe pump", "pump"), run.address("syringe pump", "pump")

@@ -30,6 +30,7 @@ from ..pkpd.calls import get, put
 from ..pkpd.errors import DoseloopError
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
+from ..pkpd.vcode import Real, Rows
 from .streams import SURGERY, normal_of, uniforms
 
 __all__ = ["PROFILES", "BloodLoss", "Surgery"]
@@ -119,9 +120,10 @@ class BloodLoss:
             raise DoseloopError("blood loss: the share lies between 0 and 0.6 of the blood volume")
 
 
-# rows of the state: the profile as breakpoints, and where in it the clock stands
+# rows of the state: where in the profile the clock stands; the piece of it from there on (start and stop, BIS and mmHg
+# at both); then the profile as breakpoints
 POINTS = 48
-G_NOW, G_TIME = 0, 1
+G_NOW, G_START, G_STOP, G_BIS_NOW, G_BIS_NEXT, G_MAP_NOW, G_MAP_NEXT, G_TIME = range(8)
 G_BIS, G_MAP = G_TIME + POINTS, G_TIME + 2 * POINTS
 SURGERY_ROWS = G_TIME + 3 * POINTS
 FAR = 1e9  # minutes: after everything
@@ -188,22 +190,34 @@ def surgery_admit(table, points, a, lane, scale, shift, random, least, most, see
     for r in range(last + 1, POINTS):  # what was last holds
         put(a, (G_BIS + r) * LANES + lane, get(a, (G_BIS + last) * LANES + lane))
         put(a, (G_MAP + r) * LANES + lane, get(a, (G_MAP + last) * LANES + lane))
+    surgery_move(a, lane, 0.0)
 
 
 @jit
-def stimulation(a, lane, t):
-    """Offsets (BIS, mmHg) at t; t never goes back."""
+def surgery_move(a, lane, t):
+    """Put the piece of the profile that is under way at t at hand; t never goes back."""
     now = np.int64(get(a, G_NOW * LANES + lane))
     while now + 1 < POINTS and t >= get(a, (G_TIME + now + 1) * LANES + lane):
         now += 1
     put(a, G_NOW * LANES + lane, now)
-    start = get(a, (G_TIME + now) * LANES + lane)
-    bis, pressure = get(a, (G_BIS + now) * LANES + lane), get(a, (G_MAP + now) * LANES + lane)
-    if t <= start or now + 1 >= POINTS:
-        return bis, pressure
-    share = (t - start) / (get(a, (G_TIME + now + 1) * LANES + lane) - start)
-    bis += share * (get(a, (G_BIS + now + 1) * LANES + lane) - bis)
-    return bis, pressure + share * (get(a, (G_MAP + now + 1) * LANES + lane) - pressure)
+    last = now + 1 >= POINTS
+    after = now if last else now + 1
+    put(a, G_START * LANES + lane, get(a, (G_TIME + now) * LANES + lane))
+    put(a, G_STOP * LANES + lane, math.inf if last else get(a, (G_TIME + after) * LANES + lane))
+    put(a, G_BIS_NOW * LANES + lane, get(a, (G_BIS + now) * LANES + lane))
+    put(a, G_BIS_NEXT * LANES + lane, get(a, (G_BIS + after) * LANES + lane))
+    put(a, G_MAP_NOW * LANES + lane, get(a, (G_MAP + now) * LANES + lane))
+    put(a, G_MAP_NEXT * LANES + lane, get(a, (G_MAP + after) * LANES + lane))
+
+
+def stimulation(a: Rows, t: Real) -> tuple[Real, Real]:
+    """Code: offsets (BIS, mmHg) at t, within the piece at hand."""
+    where, start, bis, pressure = a.code.where, a[G_START], a[G_BIS_NOW], a[G_MAP_NOW]
+    early, share = t <= start, (t - start) / (a[G_STOP] - start)
+    return (
+        where(early, bis, bis + share * (a[G_BIS_NEXT] - bis)),
+        where(early, pressure, pressure + share * (a[G_MAP_NEXT] - pressure)),
+    )
 
 
 @jit

@@ -71,8 +71,8 @@ def _score(job, b):
 
 
 @jit
-def _show(job, b, lane, fresh):
-    """What a bedside has of a patient now."""
+def _show(job, b, lane, faded, fresh):
+    """What a bedside has of a patient now; ``faded``: what an interval leaves of announced carbohydrate."""
     i, world = b * LANES + lane, geti(job, e.WORLD)
     monitor = e.gate_block(job, g.MONITOR, g.ROWS_MONITOR, b)
     mine = geti(job, e.OWN_STATE) + b * geti(job, e.OWN_ROWS) * e.LINE
@@ -81,10 +81,9 @@ def _show(job, b, lane, fresh):
     out, width, scale, row = geti(world, c.OUT) + 8 * i, geti(job, e.WIDTH), geti(job, e.SCALE), e.row_of(job, i)
     own = e.own_of(job, i)
     clock, announced = get(out, c.O_CLOCK * width), get(out, c.O_ANNOUNCED * width)
-    interval = geti(world, c.TICKS) * 1.0
     carbs = announced
     if not fresh:
-        carbs += get(mine, CARBS * LANES + lane) * math.exp(-interval / ABSORBED)
+        carbs += get(mine, CARBS * LANES + lane) * faded
     put(mine, CARBS * LANES + lane, carbs)
     glucose, time = get(monitor, NEWEST * LANES + lane), get(monitor, TIME * LANES + lane)
     if math.isnan(glucose):
@@ -103,9 +102,9 @@ def _show(job, b, lane, fresh):
     e.show(scale, row, 8, carbs)
     e.show(scale, row, 9, get(day, 0))
     e.show(scale, row, 10, get(day, 1))
-    for k in range(4):
-        e.show(scale, row, 11 + k, get(own, k))
-    if fresh:
+    if fresh:  # who it is stays as it is written
+        for k in range(4):
+            e.show(scale, row, 11 + k, get(own, k))
         e.same_past(job, i)
 
 
@@ -113,6 +112,7 @@ def _show(job, b, lane, fresh):
 def glucose_env_step(job, first, last):
     """One decision of blocks first … last − 1."""
     world, gate = geti(job, e.WORLD), geti(job, e.GATE)
+    faded = math.exp(-geti(world, c.TICKS) / ABSORBED)
     for b in range(first, last, e.GROUP):
         end = min(b + e.GROUP, last)
         for q in range(b, end):
@@ -126,7 +126,7 @@ def glucose_env_step(job, first, last):
         g.gate_take(gate, b, end)
         for q in range(b, end):
             for lane in range(LANES):
-                _show(job, q, lane, False)
+                _show(job, q, lane, faded, False)
 
 
 @jit
@@ -136,4 +136,4 @@ def glucose_admit(job, first, last):
         if e.admitted(job, b, 2):
             for lane in range(LANES):
                 if geti(geti(geti(job, e.WORLD), c.MASK), b * LANES + lane):
-                    _show(job, b, lane, True)
+                    _show(job, b, lane, 0.0, True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from ..pkpd.calls import get, get_single, geti, put, put_single, puti
+from ..pkpd.calls import copy_row, get, get_single, geti, put, put_single, puti
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..therapies import gate_loop as g
@@ -117,18 +117,17 @@ def violated(job, b, lane, actions):
 @jit
 def put_seen(job, b, actions):
     """What the world says, as the gate's inputs (one measurement)."""
-    world, gate, width, first = geti(job, WORLD), geti(job, GATE), geti(job, WIDTH), b * LANES
-    into, out = gate_block(job, g.IN, g.ROWS_IN, b), geti(world, c.OUT) + 8 * first
+    world, gate, line = geti(job, WORLD), geti(job, GATE), 8 * geti(job, WIDTH)
+    into, out = gate_block(job, g.IN, g.ROWS_IN, b), geti(world, c.OUT) + b * LINE
     at = g.I_MEASURES + 3 * geti(gate, g.MEASURES)
     for lane in range(LANES):
-        put(into, g.I_NOW * LANES + lane, get(out, c.O_CLOCK * width + lane) / 60.0)
-        put(into, g.I_ANNOUNCED * LANES + lane, get(out, c.O_ANNOUNCED * width + lane))
-        put(into, g.I_MEASURES * LANES + lane, get(out, c.O_READING * width + lane))
-        put(into, (g.I_MEASURES + 1) * LANES + lane, get(out, c.O_STAMP * width + lane))
-        put(into, (g.I_MEASURES + 2) * LANES + lane, get(out, c.O_QUALITY * width + lane))
+        put(into, g.I_NOW * LANES + lane, get(out + c.O_CLOCK * line, lane) / 60.0)
+    copy_row(into + g.I_ANNOUNCED * LINE, out + c.O_ANNOUNCED * line)
+    copy_row(into + g.I_MEASURES * LINE, out + c.O_READING * line)
+    copy_row(into + (g.I_MEASURES + 1) * LINE, out + c.O_STAMP * line)
+    copy_row(into + (g.I_MEASURES + 2) * LINE, out + c.O_QUALITY * line)
     for a in range(2 * actions):
-        for lane in range(LANES):
-            put(into, (at + a) * LANES + lane, get(out, (c.O_DELIVERED + a) * width + lane))
+        copy_row(into + (at + a) * LINE, out + (c.O_DELIVERED + a) * line)
 
 
 @jit

@@ -93,9 +93,9 @@ def _show(job, b, lane, fresh):
     e.show(scale, row, 5, rate / weight)
     e.show(scale, row, 6, get(mine, GIVEN * LANES + lane) / weight)
     e.show(scale, row, 7, clock)
-    for k in range(4):
-        e.show(scale, row, 8 + k, get(own, k))
-    if fresh:
+    if fresh:  # who it is stays as it is written
+        for k in range(4):
+            e.show(scale, row, 8 + k, get(own, k))
         e.same_past(job, i)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 from ..pkpd.calls import addresses
 from ..pkpd.errors import DoseloopError
 from ..pkpd.lanes import LANES
-from ..safety import Code
 from ..therapies.closed_loop import LoopTherapy
-from ..therapies.gate import Gate
+from ..therapies.gate import HARMLESS, Gate
 from ..virtual.world import LoopWorld, Observation
 from . import loop_core as e
 from .belief import Believed
@@ -22,8 +21,6 @@ from .spaces import Feature, Lever
 from .vector import DosingVectorEnv
 
 __all__ = ["LoopVectorEnv"]
-
-HARMLESS = Code.INCREMENT.bit | Code.MINIMUM.bit | Code.SUSPENDED_LONG.bit  # rounding and notices
 
 
 class LoopVectorEnv(DosingVectorEnv):

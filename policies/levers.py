@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
-from ..safety import Code
+from ..therapies.gate import HARMLESS
 
 __all__ = ["allowed_of", "doses_of"]
 
 TARGET, ABOVE = 140.0, 150.0  # mg/dL: the usual bolus corrects to, and from
 MAINTENANCE = 6.0 / 60.0  # mg/kg/min
-NOTICES = Code.INCREMENT.bit | Code.MINIMUM.bit | Code.SUSPENDED_LONG.bit  # roundings, and what changes nothing
 
 
 def doses_of(env: Any, levers: np.ndarray) -> np.ndarray:
@@ -63,7 +62,7 @@ def allowed_of(env: Any, doses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return doses, np.zeros(len(doses), dtype=np.int64)
     if hasattr(env.therapy, "actuators"):
         allowed, masks = env.gate.preview(doses)
-        lowered = (masks & ~NOTICES != 0) & (allowed < doses)
+        lowered = (masks & ~HARMLESS != 0) & (allowed < doses)
     else:
         allowed, masks = (x[:, None].copy() for x in env.gate.judge(doses[:, 0]))
         lowered = doses - allowed > float(env.therapy.limits.actions[0].increment.value)

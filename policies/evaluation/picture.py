@@ -78,6 +78,8 @@ def _returns(ax: Any, saved: Saved, name: str, colour: dict[str, str]) -> None:
 
 
 def _profiles(ax: Any, saved: Saved, name: str, colour: dict[str, str]) -> None:
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
     rows = saved.of(name)
     losses = {p: -r.returns for p, r in rows.items()}
     every = np.concatenate(list(losses.values()))
@@ -89,6 +91,10 @@ def _profiles(ax: Any, saved: Saved, name: str, colour: dict[str, str]) -> None:
         ax.plot(at, share, color=colour[p], lw=1.4, label=p)
         ax.fill_between(at, least, best, color=colour[p], alpha=0.15, lw=0)
     ax.set_xscale("log")
+    if at[-1] < 30.0 * at[0]:  # so few decades that their tenths are labelled too, and overlap
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(-0.02, 1.02)
     ax.set_title("share of episodes that lost at most …", loc="left", fontsize=8.5)
     ax.legend(fontsize=7, frameon=False, loc="lower right")

@@ -7,9 +7,7 @@ Its cost is cubic in the number of decisions and linear in stages and draws: bey
 from __future__ import annotations
 
 import enum
-import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..pkpd.errors import SolverError
+from ..pkpd.threads import share, slices
 from .memory import BATCH, FIRST_BATCH, SHIFT, SLOTS
 from .plan import Plan
 from .problem import Problem
@@ -79,7 +78,6 @@ class RealTime:
         self._sizes, self._tables = sizes(problem, self.stage), tables(problem, self.options.feasibility)
         self._tables["REALS"] = np.array([self.stage.h, problem.interval, *[0.0] * 10])
         self._memory = [Memory(self._sizes, self._tables)]
-        self._pool: ThreadPoolExecutor | None = None
         self._inputs = {name: i for i, name in enumerate(model.names("inputs"))}
         N, D, moves, items = problem.stages, problem.draws, len(problem.moves), self._sizes["ITEMS"]
         self._shapes: dict[str, tuple[int, ...]] = {
@@ -173,8 +171,6 @@ class RealTime:
 
     def _share(self, n: int, parts: int, effort: tuple[Any, ...]) -> None:
         """Slices of patients to threads; small ones, so that a slow patient does not leave a thread idle."""
-        if self._pool is None or self._pool._max_workers < parts:
-            self._pool = ThreadPoolExecutor(parts, thread_name_prefix="doseloop-mpc")
         free = self._memory[:parts]
 
         def run(first: int, last: int) -> None:
@@ -184,9 +180,7 @@ class RealTime:
             finally:
                 free.append(memory)
 
-        edges = np.linspace(0, n, min(n, parts * 8) + 1).astype(int)
-        for task in [self._pool.submit(run, a, b) for a, b in itertools.pairwise(edges.tolist())]:
-            task.result()
+        share(run, slices(n, parts * 8), parts)
 
     def _fill(self, snap: Snapshot, warm: Plan | None, faults: np.ndarray | None) -> Buffers:
         """Copy a snapshot into the buffers (made once for each n and each choice of what is given)."""

@@ -8,8 +8,6 @@ how far the optimiser's own prediction was off.
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +17,7 @@ from ..pkpd.calls import call_kernel
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..pkpd.march import march_of, prepare
+from ..pkpd.threads import share, slices
 from .plan import Plan
 from .problem import Problem
 from .snapshot import Snapshot, check
@@ -134,13 +133,8 @@ def courses(
         Y,
     )
     blocks = -(-n * D // W)
-    if threads <= 1 or blocks < 2:
-        _courses(0, blocks, *arguments)
-    else:
-        edges = np.linspace(0, blocks, min(blocks, 4 * threads) + 1).astype(int).tolist()
-        with ThreadPoolExecutor(threads) as pool:
-            for task in [pool.submit(_courses, a, b, *arguments) for a, b in itertools.pairwise(edges)]:
-                task.result()
+    bounds = slices(blocks, 4 * threads if threads > 1 else 1)
+    share(lambda first, last: _courses(first, last, *arguments), bounds, threads)
     watched = [model.names("outputs").index(o) for o in problem.watched]
     y = Y[:, :, watched].reshape(n, D, N, len(watched))
     if snapshot.offset is not None:

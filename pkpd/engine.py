@@ -5,10 +5,8 @@ Blocks of patients are independent, so two threads give the same bits as one.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,6 +21,7 @@ from .lanes import LANES
 from .model import Model
 from .steppers import SLOTS
 from .system import System
+from .threads import share, slices
 
 __all__ = ["STATUS", "Events", "Method", "People", "Plan", "arrays_of", "execute", "job", "make_plan", "set_threads"]
 
@@ -223,12 +222,9 @@ def _fill(table: np.ndarray, values: dict[str, int]) -> None:
         table[FIELDS[name]] = value
 
 
-_pool: list[ThreadPoolExecutor] = []
-
-
-def _run(plan: Plan, arrays: dict[str, np.ndarray], patients: int, blocks: range) -> None:
+def _run(plan: Plan, arrays: dict[str, np.ndarray], patients: int, first: int, last: int) -> None:
     table, held = job(plan, arrays, patients)
-    d.drive(int(table.ctypes.data), blocks.start, blocks.stop)
+    d.drive(int(table.ctypes.data), first, last)
     del held  # alive until here
 
 
@@ -253,16 +249,9 @@ def execute(
     arrays = arrays_of(events, people, Y, snaps, status)
     blocks = -(-patients // LANES)
     parts = min(_threads[0], max(1, blocks // THREAD_BLOCKS))
-    if parts == 1:
-        _run(plan, arrays, patients, range(blocks))
-    else:
-        # small parts, so that a slow block does not leave a thread idle
-        edges = np.linspace(0, blocks, min(blocks, parts * 8) + 1).astype(int)
-        if not _pool or _pool[0]._max_workers < parts:
-            _pool[:] = [ThreadPoolExecutor(parts, thread_name_prefix="doseloop")]
-        jobs = [_pool[0].submit(_run, plan, arrays, patients, range(a, b)) for a, b in itertools.pairwise(edges)]
-        for task in jobs:
-            task.result()
+    # small slices, so that a slow block does not leave a thread idle
+    bounds = slices(blocks, parts * 8 if parts > 1 else 1)
+    share(lambda first, last: _run(plan, arrays, patients, first, last), bounds, parts)
     return Y, snaps, status
 
 

@@ -13,13 +13,12 @@ the guard a controller, and a good one (docs/virtual.md). A dose that a limit lo
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..pkpd.errors import DoseloopError
+from ..pkpd.threads import share, slices
 from ..safety import Code, Kind
 from ..safety.batch import tables_of
 from ..safety.kernel import Numbers
@@ -109,10 +108,8 @@ class BedsideGate:
         )  # fmt: skip
         self.allowed, self.masks = np.zeros(n), np.zeros(n, dtype=np.int64)
         self._seal()
-        parts = min(threads, max(1, n // 64))
-        edges = np.linspace(0, n, parts + 1).astype(int).tolist()
-        self._parts = list(itertools.pairwise(edges))
-        self._pool = ThreadPoolExecutor(parts, thread_name_prefix="doseloop-gate") if parts > 1 else None
+        self._threads = min(threads, max(1, n // 64))
+        self._slices = slices(n, self._threads)
 
     def _seal(self) -> None:
         """Write the job table: what the compiled steps read, by address; the arrays never move afterwards."""
@@ -165,11 +162,7 @@ class BedsideGate:
         return self.allowed, self.masks
 
     def _share(self, part: Callable[..., None]) -> None:
-        if self._pool is None:
-            part(*self._parts[0])
-            return
-        for task in [self._pool.submit(part, *p) for p in self._parts]:
-            task.result()
+        share(part, self._slices, self._threads)
 
     @property
     def memory(self) -> Memory:

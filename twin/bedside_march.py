@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..pkpd.march import march, march_of, prepare
 from ..pkpd.model import Model
+from ..pkpd.threads import share, slices
 
 __all__ = ["DAY", "TICK", "Intervals"]
 
@@ -87,13 +86,7 @@ class Intervals:
             )  # fmt: skip
 
         parts = min(self.threads or os.cpu_count() or 1, max(1, blocks * H * self.ticks // THREAD))
-        edges = np.linspace(0, blocks, parts + 1).astype(int).tolist()
-        if parts == 1:
-            work(0, blocks)
-        else:
-            with ThreadPoolExecutor(parts) as pool:
-                for task in [pool.submit(work, *pair) for pair in itertools.pairwise(edges)]:
-                    task.result()
+        share(work, slices(blocks, parts), parts)
         return x.reshape(n, points, -1), area.reshape(n, points, H), levels.reshape(n, points, H, kept)
 
 

@@ -14,10 +14,8 @@ Each patient counts its own intervals, so that a lane may begin anew with anothe
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +24,7 @@ import numpy as np
 from ..pkpd.engine import _threads
 from ..pkpd.errors import DoseloopError
 from ..pkpd.individuals import covariate_matrix, individuals
+from ..pkpd.threads import share, slices
 from . import outlook, ukf
 from .augmented import layout_of
 from .belief import Bands, Belief, Draws, bands
@@ -37,20 +36,12 @@ from .start import first_belief
 __all__ = ["Follower", "delays"]
 
 THREAD_PATIENTS = 16  # fewer patients than this for each thread are done sooner than a thread is woken
-_pool: list[ThreadPoolExecutor] = []
 
 
 def share_out(work: Callable[[int, int], None], n: int) -> None:
     """Run ``work(first, last)`` over n patients, by threads where it pays. Patients do not depend on one another."""
-    parts = min(_threads[0], n // THREAD_PATIENTS)
-    if parts <= 1:
-        work(0, n)
-        return
-    if not _pool or _pool[0]._max_workers < parts:
-        _pool[:] = [ThreadPoolExecutor(parts, thread_name_prefix="doseloop-follow")]
-    edges = np.linspace(0, n, 4 * parts + 1).astype(int)
-    for task in [_pool[0].submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges)]:
-        task.result()
+    parts = max(1, min(_threads[0], n // THREAD_PATIENTS))
+    share(work, slices(n, 4 * parts if parts > 1 else 1), parts)
 
 
 def delays(follow: Follow, covariates: np.ndarray, effects: np.ndarray, theta: np.ndarray) -> np.ndarray:

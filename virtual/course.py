@@ -6,9 +6,7 @@ For whole cohorts: what a sensor or a pump does between has no place here (`virt
 
 from __future__ import annotations
 
-import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from ..pkpd.calls import call_kernel, put
 from ..pkpd.jit import jit
 from ..pkpd.lanes import LANES
 from ..pkpd.march import March, march, pack, prepare
+from ..pkpd.threads import share, slices
 
 __all__ = ["course"]
 
@@ -67,13 +66,7 @@ def course(
         a = [v.ctypes.data for v in (x, p, u, y, k, s)]
         _run(how.kernel, how.propagator, how.outputs, *a, rows, many, how.h, how.interval, first, last)
 
-    edges = np.linspace(0, blocks, parts + 1).astype(int).tolist()
-    if parts == 1:
-        work(0, blocks)
-    else:
-        with ThreadPoolExecutor(parts) as pool:
-            for task in [pool.submit(work, *pair) for pair in itertools.pairwise(edges)]:
-                task.result()
+    share(work, slices(blocks, parts), parts)
     flat = y.reshape(blocks, many * S.rows_y, LANES)
     ends = x.transpose(0, 2, 1).reshape(-1, S.rows_x)[:n]
     return flat.transpose(0, 2, 1).reshape(-1, many, S.rows_y)[:n].copy(), ends.copy()

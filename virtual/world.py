@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from ..pkpd.lanes import LANES
 from ..pkpd.march import march_of
 from ..pkpd.population import starting_states
 from ..pkpd.system import system
+from ..pkpd.threads import share
 from . import core as c
 from .lane_draws import ROWS, draws_kernel
 from .lanes_of import lanes_of
@@ -104,7 +104,7 @@ class World(Generic[Seen]):
         self.truth_name, self.threads = truth, int(threads)
         self.blocks = -(-self.n // LANES)
         self._march = march_of(model, self.tick, integrals=self.integrals)
-        self._keep, self._kept, self._pool = keep, [], None  # type: tuple[bool, list[np.ndarray], Any]
+        self._keep, self._kept = keep, []  # type: tuple[bool, list[np.ndarray]]
         self._slots = dict(slots)
         individual = tuple(model.individual_units)
         own = {k: [individual.index(p) for p in v if p in individual] for k, v in shares.items()}
@@ -195,15 +195,8 @@ class World(Generic[Seen]):
             self._kept.append(self._fixed["TRUTH"][:, : self.n].copy())
 
     def _run(self, loop: Callable[..., None], address: int | None = None) -> None:
-        """The calling thread takes the first slice itself: one thread less to wake and to wait for."""
         where = self._address if address is None else address
-        (first, last), *others = self._edges
-        if others and self._pool is None:
-            self._pool = ThreadPoolExecutor(len(others), thread_name_prefix="doseloop-world")
-        tasks = [self._pool.submit(loop, where, a, b) for a, b in others]
-        loop(where, first, last)
-        for task in tasks:
-            task.result()
+        share(lambda first, last: loop(where, first, last), self._edges, self.threads)
 
     def reset(
         self,

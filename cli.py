@@ -104,7 +104,7 @@ BENCH = """examples:
   doseloop bench simulation                            four problems, six peers, some twenty minutes
   doseloop bench simulation stiff --rounds 3           one problem of it
   doseloop bench simulation --quick                    a first look, into out/
-  doseloop bench twin_peers --help                     the options of one benchmark
+  doseloop bench twin --help                           the options of one benchmark
   doseloop bench all                                   every one in turn (make bench)
 
 benchmarks:

@@ -48,8 +48,7 @@ OK, UNEXPECTED, BAD_INPUT, NO_DOSE, DIFFERS = range(5)
 # what `doseloop bench` knows: scripts of a checkout's benchmarks/ and what each measures
 BENCHMARKS = {
     "simulation": "accuracy and work beside SciPy, numbalsoda, diffrax, CasADi, simglucose, …: four problems",
-    "twin": "MAP and posterior: alone, in a cohort, from one start and eight",
-    "twin_peers": "the same beside SciPy's optimisers, and NUTS (NumPyro) as the posterior's truth",
+    "twin": "MAP and posterior beside SciPy's optimisers, and NUTS (NumPyro) as the posterior's truth",
     "startup": "import, first recommendation, compilation of each model, memory; peers' imports beside",
     "population": "10,000 people at once: exact, adaptive, irregular times, two threads",
     "recommendation": "a recommendation end to end, a grid of doses and intervals, a new model compiled",

@@ -24,11 +24,13 @@ from doseloop.policies.evaluation.picture import plot
 from doseloop.policies.evaluation.report import HOW, arm_tables, cell, table
 from doseloop.policies.evaluation.saved import Saved
 from doseloop.policies.evaluation.statistics import bootstrap, mean
+from doseloop.policies.shield import GUARD
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "leaderboard.md"
 BEGIN, END = "<!-- leaderboard: written by benchmarks/leaderboard.py -->", "<!-- end of leaderboard -->"
 SEED = 20_000
+ASIDE = ("random", "pid", "nomogram", f"usual{GUARD}")  # not in the README
 WARDS = ("vancomycin", "phenobarbital")
 # Patients of the nominal arm and of the others. A patient's day of glucose by MPC takes a second of processor, an
 # operation one, a course on a ward a tenth to a third: some 136 minutes in all, shared by two cores.
@@ -82,12 +84,12 @@ def kept(folder: Path, therapy: str) -> list[Saved]:
 
 
 def short(saved: Saved) -> list[list[str]]:
-    """The README's rows of one environment: return, the first two scores, cost."""
+    """The README's rows of one environment: return, the first two scores, cost; the page has the others."""
     shown = list(SHOWN[saved.env].items())[:2]
     rows, out = saved.of("nominal"), []
     best = {c.name for c in contestants(saved.env, [p for p in policies(of(saved), "") if p != "zero"])}
     for p, r in rows.items():
-        if p in best:
+        if p in best and p not in ASIDE:
             told = [bootstrap(v, mean, r.group) for v in (r.returns, r.cost, *(r.scores[k] for k, _ in shown))]
             returns, cost, *scores = map(cell, told)
             label = str(saved.about[p, "nominal"].get("label", p))

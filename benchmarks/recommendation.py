@@ -1,4 +1,4 @@
-"""A recommendation end to end, a dose × interval grid, compiling a new model, starting up.
+"""A recommendation end to end, a dose × interval grid, compiling a new model. (Starting up: startup.py.)
 
 .venv/bin/python benchmarks/recommendation.py [--rounds 9]
 """
@@ -6,10 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import replace
 from typing import Any
@@ -23,27 +19,6 @@ from doseloop.pkpd.system import system
 from problems import _rhs as equations
 from problems import two_compartment_oral
 from twin_cases import vancomycin_record
-
-COLD = """
-import time; start = time.perf_counter()
-import doseloop as dl
-imported = time.perf_counter()
-therapy = dl.therapies.load("phenobarbital")
-infant = dl.example(therapy)[0]
-answer = dl.recommend(therapy, infant)
-assert answer.regimen is not None
-print(imported - start, time.perf_counter() - start)
-"""
-
-
-def cold(cache: str | None) -> tuple[float, float]:
-    """Import, and import to first recommendation, in a new process; with an empty cache if a folder is given."""
-    environment = os.environ | ({"DOSELOOP_CACHE": cache} if cache else {})
-    out = subprocess.run(
-        [sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    a, b = out.split()
-    return float(a), float(b)
 
 
 def grid_seconds(count: int, draws: int) -> float:
@@ -104,11 +79,6 @@ def main() -> None:
     results["a new two-compartment model traced and compiled (9 kernels), s"] = float(
         np.median([compile_seconds() for _ in range(3)])
     )
-    warm = [cold(None) for _ in range(3)]
-    results["import doseloop, s"] = float(np.median([a for a, _ in warm]))
-    results["new process to its first recommendation, caches warm, s"] = float(np.median([b for _, b in warm]))
-    with tempfile.TemporaryDirectory() as folder:
-        results["new process to its first recommendation, nothing compiled yet, s"] = cold(folder)[1]
     save("recommendation", {"results": results})
     show([(k, f"{v:.3g}") for k, v in results.items()])
 

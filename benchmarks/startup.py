@@ -171,7 +171,9 @@ def main() -> None:
     else:
         last, load = committed("startup"), round(os.getloadavg()[0], 2)
         lines = measure(args.rounds)
-        now = save("startup", {"lines": lines}, threads=1, rounds=args.rounds, load_before=load)
+        slowest = max((x for x in lines if "kernels" in x), key=lambda x: x["cpu ms"]["median"])
+        found = {"lines": lines, "slowest model": slowest}
+        now = save("startup", found, threads=1, rounds=args.rounds, load_before=load)
         print(compared(now, last))
     print("\n" + page(now))
     put("startup", page(now))

@@ -5,7 +5,7 @@ doseloop's own compiled −log posterior. Posterior: 2,000 draws of a patient, t
 mean, SD and 5, 50 and 95 % of every effect are from those of a long NUTS run, in posterior SDs. That both look at the
 same likelihood is shown first: the largest difference of the two −log posteriors at points of the prior.
 
-    .venv/bin/python benchmarks/twin_peers.py [phenobarbital vancomycin phenytoin] [--rounds 5]
+    .venv/bin/python benchmarks/twin.py [phenobarbital vancomycin phenytoin] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def page(results: Mapping[str, Any]) -> str:
 
 def stored(folder: Path) -> dict[str, Any]:
     """The cases measured before."""
-    path = folder / "twin_peers.json"
+    path = folder / "twin.json"
     return json.loads(path.read_text(encoding="utf-8")).get("cases", {}) if path.exists() else {}
 
 
@@ -207,18 +207,18 @@ def main() -> None:
     if set(args.cases) - set(CASES) or args.rounds < 1:
         parser.error(f"cases are {', '.join(CASES)}, rounds 1 or more")
     if args.write:
-        now = json.loads((RESULTS / "twin_peers.json").read_text(encoding="utf-8"))
+        now = json.loads((RESULTS / "twin.json").read_text(encoding="utf-8"))
     else:
-        last = committed("twin_peers")
+        last = committed("twin")
         for name in args.cases or CASES:
             known = {**stored(RESULTS), name: measure(name, args.rounds, not args.without_nuts)}
             results = {n: known[n] for n in CASES if n in known}
             now = save(
-                "twin_peers", {"lines": [x for r in results.values() for x in r["lines"]], "cases": results}, threads=1
+                "twin", {"lines": [x for r in results.values() for x in r["lines"]], "cases": results}, threads=1
             )
         print(compared(now, last))
     print("\n" + page(now))
-    put("twin_peers", page(now))
+    put("twin", page(now))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The patients of `benchmarks/twin_peers.py`: real infants, simulated adults on vancomycin and on phenytoin."""
+"""The patients of `benchmarks/twin.py`: real infants, simulated adults on vancomycin and on phenytoin."""
 
 from __future__ import annotations
 

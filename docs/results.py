@@ -1,9 +1,10 @@
-"""Writes the README's table of results from docs/results.in.md and the committed JSON of benchmarks/results.
+"""Writes docs/results.md and the README's table from the committed JSON of benchmarks/results.
 
 .venv/bin/python docs/results.py        (or: make results)
 
-A number stands in the template as ``{file > key > key : format}``: keys lead into ``benchmarks/results/file.json``; a
-key ``name=…`` picks the entry of a list that has this name, a number its place; ``sum:key`` adds over a list. Formats:
+Templates: docs/results.in.md and docs/readme.in.md. In them a number stands as ``{file > key > key : format}``. Keys
+lead into ``benchmarks/results/file.json``; a key ``name=…`` picks the entry of a list that has this name, a number its
+place; ``sum:key`` adds over a list. Formats:
 
 - ``3g``: three significant digits, thousands set apart; ``0f``, ``1f``, ``+1f``: decimals; ``1e``: a power of 10;
 - ``* 1e-6`` after the keys multiplies; ``/ file > keys`` divides by another number;
@@ -23,6 +24,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
 BEGIN, END = "<!-- results: written by docs/results.py -->", "<!-- end of results -->"
+PAGE, TABLE = DOCS / "results.in.md", DOCS / "readme.in.md"
 PLACE = re.compile(r"\{([^{}]+?) : ([^{}!]+?)(?: ! (<=|>=|<|>) ([-\d.e]+))?\}")
 MEETS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -98,14 +100,19 @@ def readme() -> str:
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{filled((DOCS / 'results.in.md').read_text(encoding='utf-8'))}{END}{after}"
+    return f"{before}{BEGIN}\n\n{filled(TABLE.read_text(encoding='utf-8'))}\n{END}{after}"
+
+
+def page() -> str:
+    """docs/results.md made anew."""
+    return filled(PAGE.read_text(encoding="utf-8"))
 
 
 def main() -> None:
     """Write."""
-    text = readme()
-    (DOCS.parent / "README.md").write_text(text, encoding="utf-8")
-    print(f"README.md: {text.count('✗')} aims marked as missed")
+    for path, text in ((DOCS.parent / "README.md", readme()), (DOCS / "results.md", page())):
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.name}: {text.split(BEGIN)[-1].count('✗')} marked as missed")
 
 
 if __name__ == "__main__":

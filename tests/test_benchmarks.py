@@ -13,7 +13,7 @@ from doseloop.pkpd.balance import check_units
 from helpers_repository import ROOT
 
 HOME = ROOT / "benchmarks"
-PAGES = ("simulation",)  # those whose tables stand in docs/benchmarks.md
+PAGES = ("simulation", "twin", "startup")  # those whose tables stand in docs/benchmarks.md
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """NumPyro's NUTS on the patients of a folder: the posterior's truth.
 
 The equations are doseloop's trace, written out as straight-line Python; how time is advanced (matrix exponential of
-linear models, RK4 at half-hour steps of the others), the likelihood and the sampler are JAX's and NumPyro's own.
+linear models, RK4 at steps of 0.1 h of the others), the likelihood and the sampler are JAX's and NumPyro's own.
 Effects are sampled standardised by the prior's Cholesky factor.
 """
 
@@ -23,7 +23,7 @@ from numpyro.infer import MCMC, NUTS
 from worker import serve
 
 WARMUP = 500
-LONGEST = 0.5  # h: a step of RK4
+LONGEST = 0.1  # h: a step of RK4
 
 
 def exponential(M: Any) -> Any:

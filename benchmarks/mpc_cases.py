@@ -1,22 +1,24 @@
-"""Problems and replayed closed loops for the MPC's benchmark: the patient differs from the controller's model."""
+"""Problems and replayed closed loops for the MPC's benchmarks: the patient differs from the controller's model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
-from doseloop.controller.plan import Plan
 from doseloop.controller.problem import Goal, Move, Problem
 from doseloop.controller.realtime import RealTime
 from doseloop.controller.snapshot import Snapshot
 from doseloop.models import load
 from doseloop.pkpd.individuals import individuals
 from doseloop.pkpd.march import march, march_of, pack, prepare, unpack
-from doseloop.pkpd.model import Model
+from doseloop.pkpd.model import Input, Model, Output, State
 from doseloop.pkpd.population import starting_states
 from doseloop.pkpd.system import system
 
 HOVORKA, UVA, ELEVELD = "glucose_t1d_hovorka2004", "glucose_t1d_uvapadova2008", "propofol_eleveld2018"
+GOTI = "vancomycin_adult_goti2018"
 SUBSTEPS = {HOVORKA: 1, UVA: 2, ELEVELD: None}
 MEALS = {HOVORKA: ((60, 50.0), (300, 70.0), (660, 60.0)), UVA: ((60, 50.0), (300, 70.0), (660, 60.0))}
 
@@ -42,6 +44,48 @@ def propofol(stages: int = 60, **more: object) -> Problem:
         [Move("propofol", 0.0, 200.0, change_weight=1e-2, scale=20.0)],
         [Goal("bis", 50.0, 1 / 10**2, 40.0, 10 / 10**2, 60.0, 1 / 10**2)],
         **more,  # type: ignore[arg-type]
+    )
+
+
+@cache
+def three_days() -> Model:
+    """Goti 2018 with the AUC of each of the next three days as a state and output; inputs say which day it is."""
+    base, days = load(GOTI), ("day1", "day2", "day3")
+
+    def rhs(t: Any, x: Any, p: Any, u: Any) -> dict[str, Any]:
+        level = base.outputs_of(t, x, p)["concentration"]
+        return {**base.rhs(t, x, p, u), **{f"auc{i}": level * getattr(u, d) for i, d in enumerate(days, 1)}}
+
+    def outputs(t: Any, x: Any, p: Any) -> dict[str, Any]:
+        return {**base.outputs_of(t, x, p), "auc1": x.auc1, "auc2": x.auc2, "auc3": x.auc3}
+
+    return replace(
+        base,
+        id="benchmark_vancomycin_three_days",
+        states=[*base.states, *(State(f"auc{i}", "mg*h/L") for i in (1, 2, 3))],
+        inputs=[Input(d, "1") for d in days],
+        rhs=rhs,
+        outputs=[*base.outputs, *(Output(f"auc{i}", "mg*h/L") for i in (1, 2, 3))],
+        outputs_of=outputs,
+        step=0.25,
+    )
+
+
+def vancomycin(**more: object) -> Problem:
+    """AUC24 500 mg·h/L, soft band 400-600, of each of three days: a 2-h infusion every 12 h, of any amount.
+
+    The ward's dosing problem with amounts free instead of in 250-mg steps, and squares instead of absolute values. An
+    AUC counts at the end of the horizon only: its weights are a millionth of what they are there.
+    """
+    few = 1e-6
+    band = {"low": 400.0, "low_weight": few * 10 / 100**2, "high": 600.0, "high_weight": few * 10 / 100**2}
+    return Problem(
+        three_days(),
+        2.0,
+        36,
+        [Move("iv", 0.0, 900.0, weight=1e-4, scale=600.0)],  # 15 mg/min
+        [Goal(f"auc{i}", 500.0, few / 100**2, terminal=1 / few, **band) for i in (1, 2, 3)],
+        **{"substeps": 2, "every": 12.0, "blocks": (1, 5) * 6} | more,  # type: ignore[arg-type]
     )
 
 
@@ -119,9 +163,9 @@ def glucose_loop(model_id: str, steps: int = 288, draws: int = 1, seed: int = 3,
     return replay
 
 
-def propofol_loop(steps: int = 240, draws: int = 1, seed: int = 5) -> Replay:
+def propofol_loop(steps: int = 240, draws: int = 1, seed: int = 5, **more: object) -> Replay:
     """Induction and a stimulus of +15 BIS (six tenths of it known) from the 80th to the 130th interval."""
-    problem = propofol(draws=draws)
+    problem = propofol(draws=draws, **more)
     model = problem.model
     rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
     eta = 0.5 * rng.multivariate_normal(np.zeros(len(model.omega)), model.omega)
@@ -137,6 +181,54 @@ def propofol_loop(steps: int = 240, draws: int = 1, seed: int = 5) -> Replay:
         last = plan.first
         x = advance(model, x, true, last, problem.interval)
     return replay
+
+
+def vancomycin_loop(steps: int = 25, draws: int = 1, seed: int = 4, **more: object) -> Replay:
+    """A dose every 12 h, amounts seen with 2 % noise."""
+    problem = vancomycin(draws=draws, **more)
+    model, N = problem.model, problem.stages
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    eta = 0.5 * rng.multivariate_normal(np.zeros(len(model.omega)), model.omega)
+    true, believed = individuals(model, None, eta), drawn(model, draws, 0.3, seed)
+    x, solver, plan = np.zeros((1, len(model.states))), RealTime(problem), None
+    dosing = np.arange(N) % 6 == 0
+    inputs = {f"day{d}": (np.arange(N) // 12 == d - 1).astype(float) for d in (1, 2, 3)}
+    high = np.where(dosing, problem.moves[0].high, 0.0)[None, :, None]
+    replay = Replay(problem, [])
+    for _ in range(steps):
+        x[:, 2:] = 0.0  # days are counted from now
+        seen = x * (1 + 0.02 * rng.standard_normal((draws, x.shape[1])))
+        snap = Snapshot(seen[None], believed[None], np.zeros((1, 1)), inputs, low=0.0 * high, high=high)
+        plan = solver.solve(snap, plan)
+        replay.snapshots.append(snap)
+        for k in range(6):
+            u = np.array([[0.0, 0.0, 0.0, plan.moves[0, k, 0]]])
+            x = advance(model, x, true, u, problem.interval)
+    return replay
+
+
+def replay(kind: str, steps: int, skip: int = 0, model: str = HOVORKA, **more: Any) -> Replay:
+    """The last ``steps`` snapshots of a loop that goes on for ``skip`` more before them.
+
+    Args:
+        kind: glucose (of ``model``), propofol or vancomycin; ``more`` goes to its loop and its problem.
+    """
+    n = skip + steps
+    whole = (
+        glucose_loop(model, n, **more)
+        if kind == "glucose"
+        else {"propofol": propofol_loop, "vancomycin": vancomycin_loop}[kind](n, **more)
+    )
+    return Replay(whole.problem, whole.snapshots[skip:])
+
+
+def growing(stages: int) -> tuple[int, ...]:
+    """Blocks that grow: 12 single stages, then longer and longer, some twenty in all."""
+    blocks, length = [1] * min(12, stages), 1.0
+    while sum(blocks) < stages:
+        length *= 1.35
+        blocks.append(min(max(1, round(length)), stages - sum(blocks)))
+    return tuple(blocks)
 
 
 def hard_starts(model_id: str, count: int = 300, seed: int = 7) -> tuple[Problem, list[Snapshot]]:
@@ -168,11 +260,3 @@ def hard_starts(model_id: str, count: int = 300, seed: int = 7) -> tuple[Problem
         last = np.array([[rng.uniform(0, 0.05)]])
         out.append(Snapshot(x[None, i : i + 1], p[None, i : i + 1], last, _inputs(problem, carbs, eaten)))
     return problem, out
-
-
-def warm_chain(replay: Replay, solver: RealTime) -> list[Plan]:
-    """Plans of a replay, each warmed by the last."""
-    plans: list[Plan] = []
-    for snap in replay.snapshots:
-        plans.append(solver.solve(snap, plans[-1] if plans else None))
-    return plans

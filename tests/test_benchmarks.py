@@ -1,31 +1,24 @@
 """The frame of the benchmarks: in turn, no ratio of unequal work, compared with the last result, pinned peers."""
 
-import importlib.util
+import importlib
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 from doseloop import commands
 from doseloop.cli import main
 from doseloop.pkpd.balance import check_units
+from helpers_benchmarks import HOME, benchmarks_imported
 from helpers_repository import ROOT
 
-HOME = ROOT / "benchmarks"
 PAGES = ("simulation", "twin", "startup")  # those whose tables stand in docs/benchmarks.md
 
 
 @pytest.fixture(scope="module")
 def modules():
-    """The benchmarks' own modules, imported as their scripts do: by their bare names, from their folder."""
-    before, held = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(HOME))
-    names = ("common", "frame", "report", "peers.environment", "pbpk")
-    yield {name: importlib.import_module(name) for name in names}
-    sys.path[:] = before
-    for name in set(sys.modules) - held:
-        del sys.modules[name]
+    with benchmarks_imported("common", "frame", "report", "peers.environment", "pbpk") as found:
+        yield found
 
 
 SIDE = """

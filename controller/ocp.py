@@ -83,7 +83,7 @@ def along_horizon(name: str, course: Course, grid: Grid) -> np.ndarray:
     if name == "auc24":
         ends = np.arange(grid.times[-1], grid.starts[0] + 24.0 - 1e-9, -24.0)
         at = lambda t: int(np.argmin(np.abs(grid.times - t)))  # noqa: E731
-        days = [course.integrals[:, :, at(e)] - course.integrals[:, :, at(e - 24.0)] for e in ends]
+        days = [course.area(at(e - 24.0), at(e)) for e in ends]
         return np.stack(days or [quantity(name, course, grid.times, float(grid.starts[0]))], axis=2)
     return _harms(name, course, grid)
 

@@ -22,6 +22,7 @@ from ..therapies import Goal, Therapy
 from ..twin.cohort import Cohort
 from ..twin.layout import lay_out
 from ..twin.posterior import ModelPosterior
+from .superpose import first_and_rest, regimens
 
 __all__ = ["Course", "Grid", "Units", "courses", "linear", "quantity", "share_in_range", "unit_courses"]
 
@@ -30,22 +31,41 @@ Drawn = list[tuple[ModelPosterior, np.ndarray]]
 
 @dataclass(frozen=True)
 class Course:
-    """Courses of one output: levels and integrals at the times, (draws, regimens, times)."""
+    """Courses of one output: levels at the times, and integrals at all of them or at some.
+
+    Attributes:
+        levels: (draws, regimens, times).
+        integrals: (draws, regimens, times), or (draws, regimens, columns).
+        columns: of the times, ascending, where the integrals stand; None: all.
+    """
 
     levels: np.ndarray
     integrals: np.ndarray
+    columns: np.ndarray | None = None
+
+    def area(self, first: int, last: int) -> np.ndarray:
+        """Integral from one column of the times to another, (draws, regimens).
+
+        Raises:
+            ValueError: the integrals do not stand there.
+        """
+        if self.columns is not None:
+            known = self.columns.tolist()
+            first, last = known.index(first), known.index(last)
+        return self.integrals[:, :, last] - self.integrals[:, :, first]
 
     def at(self, columns: np.ndarray) -> Course:
-        """The courses at some of the times."""
+        """The courses at some of the times (of a course whose integrals stand at all of them)."""
+        assert self.columns is None
         return Course(self.levels[:, :, columns], self.integrals[:, :, columns])
 
     def draws(self, which: list[int]) -> Course:
         """The courses of some of the draws."""
-        return Course(self.levels[which], self.integrals[which])
+        return Course(self.levels[which], self.integrals[which], self.columns)
 
     def pick(self, which: np.ndarray | Sequence[int]) -> Course:
         """The courses of some of the regimens."""
-        return Course(self.levels[:, which], self.integrals[:, which])
+        return Course(self.levels[:, which], self.integrals[:, which], self.columns)
 
 
 def courses(drawn: Drawn, output: str, record: Record, futures: Sequence[Regimen], times: np.ndarray) -> Course:
@@ -89,10 +109,10 @@ def quantity(name: str, course: Course, times: np.ndarray, start: float) -> np.n
     if name == "trough":
         return course.levels[:, :, -1]
     if name == "peak":
-        return course.levels[:, :, times >= start - 1e-9].max(axis=2)
+        return course.levels[:, :, np.searchsorted(times, start - 1e-9) :].max(axis=2)
     if name == "auc24":
         i = int(np.argmin(np.abs(times - (times[-1] - 24.0))))
-        return course.integrals[:, :, -1] - course.integrals[:, :, i]
+        return course.area(i, len(times) - 1)
     raise KeyError(f"unknown quantity '{name}'")
 
 
@@ -167,29 +187,19 @@ class Grid:
         lengths = sorted({self.length(v) for pair in pairs for v in pair if v})
         if units is None:
             units = unit_courses(drawn, self.therapy, self.record, lengths, self.lags())
-        first, rest = [], []
-        for d in lengths:
-            each = self.spread(units, d)
-            first.append((each.levels[:, 0], each.integrals[:, 0]))
-            rest.append((each.levels[:, 1:].sum(axis=1), each.integrals[:, 1:].sum(axis=1)))
-        i = [lengths.index(self.length(a)) if a else 0 for a, _ in pairs]
-        k = [lengths.index(self.length(b)) if b else 0 for _, b in pairs]
-        amounts = np.array(pairs)
+        since = self.times[None, :] - self.starts[:, None]
+        at = np.where(since >= 0, np.searchsorted(units.lags, np.maximum(since, 0.0)), -1)
+        own = [units.lengths.index(d) for d in lengths]
+        place = {d: j for j, d in enumerate(lengths)}
+        which = np.array([[place[self.length(v)] if v else 0 for v in pair] for pair in pairs])
+        amounts = np.array(pairs, dtype=float)
 
-        def total(j: int, background: np.ndarray, columns: np.ndarray) -> np.ndarray:
-            # in place: these arrays are large, and each new one costs more than the sum
-            out = np.stack([f[j][:, columns] for f in first], axis=1)[:, i]
-            out *= amounts[:, 0, None]
-            more = np.stack([r[j][:, columns] for r in rest], axis=1)[:, k]
-            more *= amounts[:, 1, None]
-            out += more
-            out += background[:, :, columns]
-            return out
+        def total(unit: np.ndarray, background: np.ndarray, columns: np.ndarray) -> np.ndarray:
+            first, rest = first_and_rest(np.ascontiguousarray(unit[:, own]), np.ascontiguousarray(at[:, columns]))
+            return regimens(np.ascontiguousarray(background[:, 0, columns]), first, rest, which, amounts)
 
         every, days = np.arange(len(self.times)), self.days()
-        integrals = np.full((len(base.levels), len(pairs), len(self.times)), np.nan)
-        integrals[:, :, days] = total(1, base.integrals, days)
-        return Course(total(0, base.levels, every), integrals)
+        return Course(total(units.levels, base.levels, every), total(units.integrals, base.integrals, days), days)
 
     def days(self) -> np.ndarray:
         """Columns of ``times`` between which areas are taken: the end, and every 24 h before it."""

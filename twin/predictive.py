@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import logsumexp, ndtr
 
 from ..pkpd.errors import RecordError
+from ..pkpd.jit import jit
 from ..pkpd.record import Measurement
 from ..pkpd.simulate import weighted_quantiles
 from .cohort import Cohort
@@ -37,50 +38,78 @@ class Predictive:
     log: np.ndarray
     weights: np.ndarray
 
-    def _z(self, y: np.ndarray) -> np.ndarray:
-        """Standardised distance of each ``y`` from each draw, (y, draws)."""
-        y, size = y[:, None], np.maximum(self.noise, TINY)
-        if not self.log.any():
-            return (y - self.values) / size
-        logs = np.log(np.maximum(y, TINY)) - np.log(np.maximum(self.values, TINY))
-        return np.where(self.log, np.where(y > 0, logs, -np.inf), y - self.values) / size
-
     def cdf(self, y: float | np.ndarray) -> np.ndarray:
         """Probability of a reading below ``y``, for each of them."""
-        return ndtr(self._z(np.atleast_1d(np.asarray(y, dtype=float)))) @ self.weights
+        return np.array([self._law(v)[0] for v in np.atleast_1d(np.asarray(y, dtype=float))])
 
     def tails(self, y: float) -> tuple[float, float]:
         """Probability of a reading below ``y``, and of one above, each exact where it is small."""
-        z = self._z(np.array([y]))[0]
-        return float(ndtr(z) @ self.weights), float(ndtr(-z) @ self.weights)
+        return self._law(y)[:2]
 
     def log_density(self, y: float) -> float:
         """Logarithm of the density of a reading of ``y``."""
-        z, size = self._z(np.array([y]))[0], np.maximum(self.noise, TINY)
-        with np.errstate(divide="ignore"):
-            each = np.log(self.weights) - 0.5 * z * z - np.log(size) - np.where(self.log, np.log(max(y, TINY)), 0.0)
-        return float(logsumexp(each)) - 0.5 * float(np.log(2 * np.pi))
+        return float(np.logaddexp.reduce(_log_densities(float(y), self.values, self.noise, self.log, self.weights)))
 
     def quantiles(self, probabilities: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
         """Quantiles of a reading, of the exact mixture: no noise is drawn, (probabilities,)."""
         wanted = np.asarray(probabilities, dtype=float)
         reach = np.where(self.log, np.expm1(10 * np.where(self.log, self.noise, 0.0)) * self.values, 10 * self.noise)
-        near = np.where(self.log, 0.0, self.values - 10 * self.noise)
-        low, high = np.full(len(wanted), near.min()), np.full(len(wanted), (self.values + reach).max())
-        y = weighted_quantiles(self.values[:, None], self.weights, wanted)[:, 0]
-        for _ in range(200):  # Newton's steps, halving where they leave the bracket
-            z = self._z(y)
-            slope = np.exp(-0.5 * z * z) / (np.maximum(self.noise, TINY) * np.sqrt(2 * np.pi))
-            slope = np.where(self.log, slope / np.maximum(y, TINY)[:, None], slope) @ self.weights
-            error = ndtr(z) @ self.weights - wanted
-            low, high = np.where(error < 0, y, low), np.where(error < 0, high, y)
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                step = y - error / slope
-            step = np.where((step > low) & (step < high), step, 0.5 * (low + high))
-            moved, y = np.abs(step - y), step
-            if np.all(moved <= 1e-7 * np.abs(y) + TINY):  # Newton: the error left is the square of this
+        low = float(np.where(self.log, 0.0, self.values - 10 * self.noise).min())
+        high = float((self.values + reach).max())
+        start = weighted_quantiles(self.values[:, None], self.weights, wanted)[:, 0]
+        return np.array([self._quantile(float(p), float(y), low, high) for p, y in zip(wanted, start)])
+
+    def _quantile(self, probability: float, y: float, low: float, high: float) -> float:
+        """Newton's steps, halving where they leave the bracket."""
+        for _ in range(200):
+            below, _, density = self._law(y)
+            error = below - probability
+            low, high = (y, high) if error < 0 else (low, y)
+            step = y - error / density if density > 0 else math.inf
+            step = step if low < step < high else 0.5 * (low + high)
+            moved, y = abs(step - y), step
+            if moved <= 1e-7 * abs(y) + TINY:  # Newton: the error left is the square of this
                 break
         return y
+
+    def _law(self, y: float) -> tuple[float, float, float]:
+        """Probability of a reading below ``y``, of one above, and the density there."""
+        return _mixture(float(y), self.values, self.noise, self.log, self.weights)
+
+
+@jit
+def _standard(y, value, size, log):
+    """Standardised distance of a reading from a draw's level."""
+    if not log:
+        return (y - value) / size
+    return (math.log(max(y, TINY)) - math.log(max(value, TINY))) / size if y > 0.0 else -math.inf
+
+
+@jit
+def _mixture(y, values, noise, log, weights):
+    """Probability below ``y``, above it, and the density at it."""
+    below, above, density, half, one = 0.0, 0.0, 0.0, math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
+    for i in range(len(values)):
+        size = max(noise[i], TINY)
+        z = _standard(y, values[i], size, log[i])
+        tail = 0.5 * math.erfc(abs(z) * half)  # the smaller one, exactly; the other is what is left
+        below += weights[i] * (tail if z < 0.0 else 1.0 - tail)
+        above += weights[i] * (1.0 - tail if z < 0.0 else tail)
+        density += weights[i] * one * math.exp(-0.5 * z * z) / (size * max(y, TINY) if log[i] else size)
+    return below, above, density
+
+
+@jit
+def _log_densities(y, values, noise, log, weights):
+    """Logarithms of each draw's share of the density at ``y``."""
+    out = np.full(len(values), -math.inf)
+    for i in range(len(values)):
+        if weights[i] > 0.0:
+            size = max(noise[i], TINY)
+            z = _standard(y, values[i], size, log[i])
+            scale = size * max(y, TINY) if log[i] else size
+            out[i] = math.log(weights[i]) - 0.5 * z * z - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+    return out
 
 
 def parts_of(p: Posterior, output: str | None = None) -> list[tuple[ModelPosterior, float]]:

@@ -5,11 +5,11 @@ All functions take ``objective(eta) -> −log density`` for arrays of points (n,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
 
 __all__ = ["Chains", "Draws", "effective_chain_size", "importance_sample", "metropolis", "pareto_k", "split_rhat"]
 
@@ -57,7 +57,7 @@ def pareto_k(log_weights: np.ndarray) -> float:
     theta = 1 / x[-1] + (1 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))) / (3 * quartile)
     k = np.mean(np.log1p(-theta[:, None] * x[None, :]), axis=1)
     profile = m * (np.log(-theta / k) - k - 1)
-    weight = np.exp(profile - logsumexp(profile))
+    weight = np.exp(profile - np.logaddexp.reduce(profile))
     best = float(np.sum(theta * weight))
     shape = float(np.mean(np.log1p(-best * x)))
     return (m * shape + 10 * 0.5) / (m + 10)  # the weak prior of the method's authors, towards 0.5
@@ -67,7 +67,7 @@ def _log_t(x: np.ndarray, centre: np.ndarray, chol: np.ndarray) -> np.ndarray:
     K = len(centre)
     z = np.linalg.solve(chol, (x - centre).T)
     q = np.einsum("kn,kn->n", z, z)
-    constant = gammaln((DEGREES + K) / 2) - gammaln(DEGREES / 2) - 0.5 * K * np.log(DEGREES * np.pi)
+    constant = math.lgamma((DEGREES + K) / 2) - math.lgamma(DEGREES / 2) - 0.5 * K * np.log(DEGREES * np.pi)
     return constant - np.log(np.diag(chol)).sum() - 0.5 * (DEGREES + K) * np.log1p(q / DEGREES)
 
 
@@ -110,10 +110,10 @@ def importance_sample(
     eta[mine] = z[mine] @ prior_chol.T
     parts = [np.log(shares[i]) + _log_t(eta, modes[i], chols[i]) for i in range(len(modes))]
     parts.append(np.log(shares[-1]) + _log_normal(eta, prior_chol))
-    log_w = -objective(eta) - logsumexp(parts, axis=0)
+    log_w = -objective(eta) - np.logaddexp.reduce(parts, axis=0)
     if not np.isfinite(log_w).any():
         return Draws(eta, np.full(draws, 1 / draws), -np.inf, 0.0, np.inf)
-    total = logsumexp(log_w)
+    total = np.logaddexp.reduce(log_w)
     w = np.exp(log_w - total)
     return Draws(eta, w, float(total - np.log(draws)), float(1 / np.sum(w**2)), pareto_k(log_w))
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..pkpd.errors import RecordError
-from ..pkpd.jit import jit
 from ..pkpd.record import Measurement
 from ..pkpd.simulate import weighted_quantiles
 from .cohort import Cohort
 from .layout import lay_out
 from .likelihood import LOG, TINY, kind_of, spread
 from .posterior import ModelPosterior, Posterior
+from .reading_law import law, log_densities
 
 __all__ = ["Predictive", "predictive"]
 
@@ -48,7 +48,7 @@ class Predictive:
 
     def log_density(self, y: float) -> float:
         """Logarithm of the density of a reading of ``y``."""
-        return float(np.logaddexp.reduce(_log_densities(float(y), self.values, self.noise, self.log, self.weights)))
+        return float(np.logaddexp.reduce(log_densities(float(y), self.values, self.noise, self.log, self.weights)))
 
     def quantiles(self, probabilities: Sequence[float] = (0.05, 0.5, 0.95)) -> np.ndarray:
         """Quantiles of a reading, of the exact mixture: no noise is drawn, (probabilities,)."""
@@ -74,42 +74,7 @@ class Predictive:
 
     def _law(self, y: float) -> tuple[float, float, float]:
         """Probability of a reading below ``y``, of one above, and the density there."""
-        return _mixture(float(y), self.values, self.noise, self.log, self.weights)
-
-
-@jit
-def _standard(y, value, size, log):
-    """Standardised distance of a reading from a draw's level."""
-    if not log:
-        return (y - value) / size
-    return (math.log(max(y, TINY)) - math.log(max(value, TINY))) / size if y > 0.0 else -math.inf
-
-
-@jit
-def _mixture(y, values, noise, log, weights):
-    """Probability below ``y``, above it, and the density at it."""
-    below, above, density, half, one = 0.0, 0.0, 0.0, math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
-    for i in range(len(values)):
-        size = max(noise[i], TINY)
-        z = _standard(y, values[i], size, log[i])
-        tail = 0.5 * math.erfc(abs(z) * half)  # the smaller one, exactly; the other is what is left
-        below += weights[i] * (tail if z < 0.0 else 1.0 - tail)
-        above += weights[i] * (1.0 - tail if z < 0.0 else tail)
-        density += weights[i] * one * math.exp(-0.5 * z * z) / (size * max(y, TINY) if log[i] else size)
-    return below, above, density
-
-
-@jit
-def _log_densities(y, values, noise, log, weights):
-    """Logarithms of each draw's share of the density at ``y``."""
-    out = np.full(len(values), -math.inf)
-    for i in range(len(values)):
-        if weights[i] > 0.0:
-            size = max(noise[i], TINY)
-            z = _standard(y, values[i], size, log[i])
-            scale = size * max(y, TINY) if log[i] else size
-            out[i] = math.log(weights[i]) - 0.5 * z * z - math.log(scale) - 0.5 * math.log(2.0 * math.pi)
-    return out
+        return law(float(y), self.values, self.noise, self.log, self.weights)
 
 
 def parts_of(p: Posterior, output: str | None = None) -> list[tuple[ModelPosterior, float]]:

@@ -55,7 +55,9 @@ BENCHMARKS = {
     "mpc": "the controllers' step over a replayed day, many patients at once, hard cold starts",
     "mpc_peers": "the same step beside do-mpc, CasADi + IPOPT, rockit + fatrop; horizon, scenarios, late steps",
     "estimators": "a patient followed sample by sample: time, and truth in the bands",
-    "envs": "steps a second of the environments against their number (--peer: beside simglucose)",
+    "envs": "steps a second of the environments against their number, beside simglucose and others",
+    "training": "where PPO's time goes: environment, network, learning, bookkeeping",
+    "to_score": "PPO's time to the usual protocol's score and halfway to the MPC's (some fifteen minutes)",
     "world": "the compiled simulators alone, and whole worlds",
     "scale": "a million virtual patients for a day: workers, Dask, memory, a kill (some 40 minutes of two quiet cores)",
 }

@@ -79,7 +79,8 @@ def number(value: float) -> str:
 
 def told(m: Mapping[str, Any]) -> str:
     """Of what machine the numbers are."""
-    return f"{m['processor']}, load {m['load_before']} to {m['load']}, {m['rounds']} rounds, commit {m['commit']}."
+    rounds = f" {m['rounds']} rounds," if "rounds" in m else ""
+    return f"{m['processor']}, load {m['load_before']} to {m['load']},{rounds} commit {m['commit']}."
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

@@ -11,11 +11,14 @@ vectors busy where one waits for itself. Each lane's numbers are the same as wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .lanes import ARGUMENTS, LANES, Graph, Instruction, emit_steps, fused, kernel_text
 from .vmath import Emit
 
-__all__ = ["constants_of", "interval_ir"]
+__all__ = ["constants_of", "interval_ir", "long_first"]
 
+LONG = {"exp", "log", "tanh", "pow"}  # words of dozens of operations, each waiting for the last
 COSTLY = {"div", "inv", "sqrt", "exp", "log", "tanh", "pow"}
 SCALARS, X, P, U, K = range(5)
 
@@ -58,6 +61,40 @@ def _needed(steps: list[Instruction]) -> list[Instruction]:
             wanted |= set(() if i.word == "input" else i.args)
             out.append(i)
     return out[::-1]
+
+
+def long_first(steps: Sequence[Instruction]) -> list[Instruction]:
+    """The same steps, the long words (and what they rest on) before all else, those on the longest way first.
+
+    A step waits for them: begun early and side by side, the rest of the arithmetic is done meanwhile. No value changes.
+    """
+    place = {i.into: j for j, i in enumerate(steps) if i.word != "output"}
+    needs = [[place[a] for a in i.args if a in place] if i.word != "input" else [] for i in steps]
+    ahead = [0] * len(steps)  # how many long words stand on the longest way from here to the end
+    for j in reversed(range(len(steps))):
+        ahead[j] += steps[j].word in LONG
+        for k in needs[j]:
+            ahead[k] = max(ahead[k], ahead[j])
+    done = [False] * len(steps)
+    out: list[Instruction] = []
+
+    def take(j: int) -> None:
+        todo = [j]
+        while todo:
+            missing = [k for k in needs[todo[-1]] if not done[k]]
+            if missing:
+                todo.append(missing[0])
+                continue
+            k = todo.pop()
+            if not done[k]:
+                done[k] = True
+                out.append(steps[k])
+
+    for j in sorted((j for j, i in enumerate(steps) if i.word in LONG), key=lambda j: -ahead[j]):
+        take(j)
+    for j in range(len(steps)):
+        take(j)
+    return out
 
 
 def interval_ir(step: Graph, count: int, pair: bool = False) -> str:
@@ -122,7 +159,7 @@ def interval_ir(step: Graph, count: int, pair: bool = False) -> str:
     ends: dict[int, str] = {}
     emit_steps(
         e,
-        inside,
+        long_first(inside),
         values,
         lambda argument, row: now[row] if argument == X else time if count > 1 else load(argument, row),
         ends.__setitem__,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from doseloop.models import load
 from doseloop.pkpd.individuals import individuals
-from doseloop.pkpd.interval import COSTLY, constants_of, interval_ir
+from doseloop.pkpd.interval import COSTLY, LONG, constants_of, interval_ir, long_first
 from doseloop.pkpd.lanes import LANES, Graph, Instruction, fused
 from doseloop.pkpd.march import march_of, pack, unpack
 from doseloop.pkpd.objects import address
@@ -91,6 +91,21 @@ def test_constants_hang_on_parameters_alone_and_cost(name):
     assert any(i.word in COSTLY for i in before.instructions)
     costly = sum(i.word in COSTLY for i in after.instructions)
     assert costly + sum(i.word in COSTLY for i in before.instructions) <= sum(i.word in COSTLY for i in fused(S.rk4()))
+
+
+def test_long_words_come_first_and_nothing_else_changes():
+    steps = fused(constants_of(system(load("glucose_t1d_uvapadova2008")).rk4())[1])
+    got = long_first(steps)
+    assert sorted(map(id, got)) == sorted(map(id, steps))
+    known = set()
+    for i in got:
+        assert i.word == "input" or known.issuperset(i.args)
+        known.add(None if i.word == "output" else i.into)
+    last = lambda order: max(j for j, i in enumerate(order) if i.word in LONG)  # noqa: E731
+    assert last(got) < last(steps)
+    before, after = ([j for j, i in enumerate(order) if i.word in LONG] for order in (steps, got))
+    assert len(before) == 8  # two a stage, now nearer to one another
+    assert all(after[k + 1] - after[k] < before[k + 1] - before[k] for k in range(0, 8, 2))
 
 
 def test_what_is_fused_and_what_not():

@@ -30,7 +30,7 @@ from mpc_plot import draw
 from mpc_statement import costs, excess, write
 from report import committed, compared, number, put, rows, table, told
 
-TOLERANCE = 1e-3  # a plan may cost so much more than the cheapest, relative, and count as the same work
+TOLERANCE = 1e-4  # a plan may cost so much more than the cheapest, relative, and count as the same work
 STEPS = 25  # snapshots: the first plan is cold and not counted
 SLOW = 20.0  # s of processor: a chain that takes so long is not run in every round
 # name: script, the peer whose environment it needs, what its jobs say
@@ -125,7 +125,9 @@ def late(found: Mapping[str, Side], folder: Path, quick: bool) -> list[dict[str,
             "doseloop, to end after 1 ms": (own, {"deadline": 1e-3}, many),
         }
         ways |= {s: (found[s], {}, few) for s in ("rockit + fatrop", "CasADi + IPOPT") if s in found}
-        lines += [{**x, "case": name} for x in measure(name, ways, folder, lambda t, name=name: say(f"  {name}, {t}"))]
+        for x in measure(name, ways, folder, lambda t, name=name: say(f"  {name}, {t}")):
+            load = f"{x['busy processes']} busy processes" if x["busy processes"] else "idle"
+            lines.append({**x, "case": name, "way": x["name"], "name": f"{name}: {x['name']}, {load}"})
     return lines
 
 
@@ -137,6 +139,7 @@ def page(results: Mapping[str, Any]) -> str:
         head = ["a warm step", "excess cost, at most", "processor ms", "wall ms", "of doseloop's time"]
         out += [f"**{CASES[name][0]}.** {told(r['measured'])}", "", *table(head, body), ""]
     if results.get("scaling"):
+        out += [f"**Horizon and scenarios.** {told(results['scaling']['measured'])}", ""]
         out += ["![a warm step against horizon and scenarios](img/mpc_speed.png)", ""]
         body = [
             [x["name"], f"{x['difference']:.1e}", number(x["cpu ms"]["median"]), x.get("ratio", {}).get("refused", "")]
@@ -155,11 +158,13 @@ def page(results: Mapping[str, Any]) -> str:
         share = lambda v: "0" if v == 0 else f"{100 * v:{'.0f' if v >= 0.1 else '.2g'}} %"  # noqa: E731
         body = []
         for x in r["lines"]:
-            cells = [f"{x['case']}: {x['name']}", str(x["busy processes"]), f"{x['steps']:,}"]
+            cells = [f"{x['case']}: {x['way']}", str(x["busy processes"]), f"{x['steps']:,}"]
             cells += [number(x["ms"][k]) for k in ("median", "p99", "p99.9", "max")]
             cells += [share(x["beyond"][f"{d:g} ms"]) for d in DEADLINES]
             body.append([*cells, share(x["ended by its own deadline"]) if "own deadline ms" in x else ""])
-        out += [f"**Late steps.** {told(r['measured'])}", "", *table(head, body), ""]
+        of = r["measured"]
+        told_of = f"{of['processor']}, load before it {of['load_before']}, commit {of['commit']}."
+        out += [f"**Late steps.** {told_of}", "", *table(head, body), ""]
         cut = [f"{x['case']} {x[ABOVE]['max']:.1e}" for x in r["lines"] if "own deadline ms" in x and ABOVE in x]
         if cut:
             out += [f"Largest excess of cost of a plan ended by its deadline under load: {', '.join(cut)}.", ""]
@@ -179,19 +184,22 @@ def stored(folder: Path) -> dict[str, Any]:
 
 def measure_parts(parts: Sequence[str], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The parts asked for; what is done stays, also where a later part is stopped."""
-    now, rounds = stored(folder), 2 if args.quick else args.rounds
+    now = stored(folder)
     for part in parts:
+        rounds = 2 if args.quick else args.rounds
         load = round(os.getloadavg()[0], 2)
         say(f"== {part}")
         with tempfile.TemporaryDirectory() as place, sides(wanted(args.without), Path(place), say) as found:
             new: dict[str, Any]
             if part == "scaling":
-                points = scaling(found, min(rounds, 3), Path(place), args.quick)
+                rounds = min(rounds, 3)
+                points = scaling(found, rounds, Path(place), args.quick)
                 new = {
                     "lines": [p for p in points if "failed" not in p],
                     "failed": [p for p in points if "failed" in p],
                 }
             elif part == "late":
+                rounds = 1
                 new = {"lines": late(found, Path(place), args.quick)}
             else:
                 case = {**CASES[part][1], "steps": 7 if args.quick else STEPS}

@@ -37,7 +37,7 @@ def curves(points: Sequence[Mapping[str, Any]], axis: str) -> dict[str, tuple[li
 
 def draw(points: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write the figure."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6), layout="constrained", sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.4), layout="constrained", sharey=True)
     for axis, name in ((left, "stages"), (right, "scenarios")):
         found = curves(points, name)
         for side, (at, ms) in found.items():
@@ -46,11 +46,12 @@ def draw(points: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set_xticks(ticks, [str(t) for t in ticks])
         axis.minorticks_off()
         axis.grid(True, alpha=0.25)
-        axis.legend(fontsize=8, loc="upper left")
     left.set(
         xlabel="stages of 5 min", ylabel="a warm step from Python, ms of processor", title="Glucose, Hovorka, one draw"
     )
-    right.set(xlabel="scenarios (draws of the patient)", title="Glucose, Hovorka, 48 stages (dashed: others)")
+    right.set(xlabel="scenarios (draws of the patient)", title="N = 48 (propofol: 60)")
+    handles = {h.get_label(): h for axis in (left, right) for h in axis.get_lines()}
+    figure.legend(handles=[handles[k] for k in LOOKS if k in handles], loc="outside right center", fontsize=8)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

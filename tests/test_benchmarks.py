@@ -12,14 +12,8 @@ from doseloop.pkpd.balance import check_units
 from helpers_benchmarks import HOME, benchmarks_imported
 from helpers_repository import ROOT
 
-PAGES = (
-    "simulation",
-    "twin",
-    "startup",
-    "envs",
-    "training",
-    "to_score",
-)  # those whose tables stand in docs/benchmarks.md
+# those whose tables stand in docs/benchmarks.md
+PAGES = ("simulation", "twin", "startup", "envs", "training", "to_score", "mpc_peers")
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,7 @@ def _cluster(backend: str, workers: int, address: str | None) -> Iterator[dict[s
         return
     try:
         if backend == "dask":
+            import dask
             from dask.distributed import Client, LocalCluster
         else:
             import ray
@@ -131,6 +132,10 @@ def _cluster(backend: str, workers: int, address: str | None) -> Iterator[dict[s
         return
     with contextlib.ExitStack() as stack:
         if address is None:
+            # Dask's workers give freed memory back at once (MALLOC_TRIM_THRESHOLD_) and work in a thread with a heap of
+            # its own, which does too; our blocks ask for it anew all the time. As a plain process has it, it is kept.
+            plain = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), 1)
+            stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": plain}))
             cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None)
             stack.enter_context(cluster)
             address = cluster.scheduler_address

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .twin.posterior import Posterior
     from .twin.sync import sync
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # Where each name lives; the imports above say the same to type checkers, and a test holds the two together.
 _HOMES = {

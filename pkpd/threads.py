@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 __all__ = ["share", "slices"]
 
 _pool: list[ThreadPoolExecutor] = []
@@ -25,7 +23,8 @@ if hasattr(os, "register_at_fork"):
 
 def slices(n: int, count: int) -> list[tuple[int, int]]:
     """0 … n cut into ``count`` slices (first, last) of about equal size, none of them empty; one where n is 0."""
-    edges = np.linspace(0, n, max(1, min(count, n)) + 1).astype(int).tolist()
+    count = max(1, min(count, n))
+    edges = [n * k // count for k in range(count + 1)]
     return list(itertools.pairwise(edges))
 
 

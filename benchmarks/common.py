@@ -60,6 +60,12 @@ def save(name: str, results: Mapping[str, Any], folder: Path = RESULTS, **about:
     return everything
 
 
+def stored(name: str, folder: Path = RESULTS) -> dict[str, Any]:
+    """What `save` left there before; empty if nothing."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}  # type: ignore[no-any-return]
+
+
 def show(rows: list[tuple[str, str]]) -> None:
     """Print a two-column table."""
     width = max(len(a) for a, _ in rows)

@@ -13,7 +13,6 @@ time, and only where the patient's model is the same; the others' steps hold les
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, machine, save
+from common import RESULTS, machine, save, stored
 from envs_figure import draw, length
 from frame import Job, Side, Times, difference, interleaved, ratio, sides
 from peers.environment import python_with
@@ -280,12 +279,6 @@ def cells(line: Mapping[str, Any]) -> list[str]:
     return [label, *map(number, figures), times]
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    """What was measured before."""
-    path = folder / "envs.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("envs", {}) if path.exists() else {}
-
-
 def main() -> None:
     """Run, save, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -297,10 +290,10 @@ def main() -> None:
     if set(args.envs) - set(TASKS) or args.rounds < 1:
         parser.error(f"environments are {', '.join(TASKS)}, rounds 1 or more")
     folder, last = Path("out") if args.quick else RESULTS, committed("envs")
-    now: dict[str, Any] = {"envs": stored(folder)}
+    now: dict[str, Any] = {"envs": stored("envs", folder).get("envs", {})}
     for name in () if args.write else args.envs or TASKS:
         found = measure(name, 2 if args.quick else args.rounds, SIZES[:4] if args.quick else SIZES)
-        known = {**stored(folder), name: found}
+        known = {**stored("envs", folder).get("envs", {}), name: found}
         results = {n: known[n] for n in TASKS if n in known}
         now = save("envs", {"lines": [x for r in results.values() for x in r["lines"]], "envs": results}, folder)
     if not args.write:

@@ -13,7 +13,6 @@ busy processes want the same cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, machine, save
+from common import RESULTS, machine, save, stored
 from frame import Job, Side, Times, interleaved, ratio, sides
 from mpc_cases import HOVORKA, UVA, growing, replay
 from mpc_deadlines import ABOVE, DEADLINES, measure
@@ -176,15 +175,9 @@ def measured(load: float, rounds: int) -> dict[str, Any]:
     return {k: machine()[k] for k in ("processor", "load", "commit")} | {"load_before": load, "rounds": rounds}
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    """What was measured before."""
-    path = folder / "mpc_peers.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}  # type: ignore[no-any-return]
-
-
 def measure_parts(parts: Sequence[str], args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The parts asked for; what is done stays, also where a later part is stopped."""
-    now = stored(folder)
+    now = stored("mpc_peers", folder)
     for part in parts:
         rounds = 2 if args.quick else args.rounds
         load = round(os.getloadavg()[0], 2)
@@ -229,7 +222,7 @@ def main() -> None:
         parser.error(f"parts are {', '.join(every)}; peers {', '.join(list(SIDES)[1:])}; rounds 1 or more")
     folder = Path("out") if args.quick else RESULTS
     if args.write:
-        now = stored(folder)
+        now = stored("mpc_peers", folder)
     else:
         last = committed("mpc_peers")
         now = measure_parts(args.parts or every, args, folder)

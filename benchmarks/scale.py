@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, machine, save, show
+from common import RESULTS, machine, save, show, stored
 from frame import quartiles
 
 YEAR, CORES = 365.0, 100
@@ -205,8 +205,7 @@ def main() -> None:
         parser.error(f"parts are {', '.join(PARTS)}")
     patients, rounds, block = (10_000, 1, 40) if args.quick else (args.patients, args.rounds, args.block)
     folder = Path("out") if args.quick else RESULTS
-    path = folder / "scale.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = stored("scale", folder)
     found.pop("machine", None)
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)

@@ -12,7 +12,6 @@ table takes of each method the cheapest setting within the problem's target, and
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from accuracy_work import draw
-from common import RESULTS, machine, save
+from common import RESULTS, machine, save, stored
 from frame import Job, Side, SideError, difference, interleaved, ratio, sides
 from ivp_problems import PROBLEMS, Ivp
 from report import committed, compared, put, rows, table, told
@@ -190,23 +189,20 @@ def main() -> None:
                 )
             }
             # what is done stays, also where the next problem is stopped
-            known = {**stored(folder), **found}
+            known = {**stored("simulation", folder).get("problems", {}), **found}
             results = {n: known[n] for n in PROBLEMS if n in known}
             lines = [line for r in results.values() for line in r["lines"]]
             now = save("simulation", {"lines": lines, "problems": results}, folder, threads=1)
         print(compared(now, last))
     else:
-        now = {"problems": stored(folder), "lines": [x for r in stored(folder).values() for x in r["lines"]]}
+        now = {
+            "problems": stored("simulation", folder).get("problems", {}),
+            "lines": [x for r in stored("simulation", folder).get("problems", {}).values() for x in r["lines"]],
+        }
     print("\n" + page(now))
     if not args.quick:
         put("simulation", page(now))
         draw(now["problems"], Path(__file__).parent.parent / "docs" / "img" / "accuracy_work.png")
-
-
-def stored(folder: Path) -> dict[str, Any]:
-    """The problems measured before, as they stand in the folder."""
-    path = folder / "simulation.json"
-    return json.loads(path.read_text(encoding="utf-8"))["problems"] if path.exists() else {}  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

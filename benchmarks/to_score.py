@@ -28,7 +28,7 @@ from typing import Any
 
 import gymnasium
 import torch
-from common import RESULTS, machine, save
+from common import RESULTS, machine, save, stored
 from doseloop.envs.sb3 import SB3VecEnv
 from doseloop.policies.episodes import play
 from doseloop.policies.evaluation.arms import arm
@@ -276,12 +276,6 @@ def span(seconds: float) -> str:
     return f"{number(seconds / 3600)} h" if seconds > 3600 else f"{number(seconds)} s"
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    """What was measured before."""
-    path = folder / "to_score.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("parts", {}) if path.exists() else {}
-
-
 def main() -> None:
     """Run, save, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -298,7 +292,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
     folder, last = Path("out") if args.quick else RESULTS, committed("to_score")
     seeds, examined, steps = (1, 32, 200_000) if args.quick else (args.seeds, EXAMINED, None)
-    known = stored(folder)
+    known = stored("to_score", folder).get("parts", {})
     for part in () if args.write else args.parts or PARTS:
         if part == "plain":
             seconds, many = (10.0, 1) if args.quick else (args.plain_seconds, 2)
@@ -310,7 +304,7 @@ def main() -> None:
             goal = before["scores"] if before.get("examined") == examined and not args.scores else None
             work = lambda: trained(part, seeds, examined, steps, goal)  # noqa: E731, B023
         say(f"== {part}")
-        known = {**stored(folder), part: measured_by(work)}
+        known = {**stored("to_score", folder).get("parts", {}), part: measured_by(work)}
         known = {n: known[n] for n in PARTS if n in known}
         save("to_score", {"lines": lines(known), "parts": known}, folder, torch=torch.__version__)
     path = folder / "to_score.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, machine, save
+from common import RESULTS, machine, save, stored
 from frame import Job, Side, interleaved, ratio, sides
 from report import committed, compared, number, put, rows, table, told
 from twin_cases import CASES, Case
@@ -190,12 +190,6 @@ def page(results: Mapping[str, Any]) -> str:
     return "\n".join(out)
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    """The cases measured before."""
-    path = folder / "twin.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("cases", {}) if path.exists() else {}
-
-
 def main() -> None:
     """Run, save, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,7 +205,7 @@ def main() -> None:
     else:
         last = committed("twin")
         for name in args.cases or CASES:
-            known = {**stored(RESULTS), name: measure(name, args.rounds, not args.without_nuts)}
+            known = {**stored("twin").get("cases", {}), name: measure(name, args.rounds, not args.without_nuts)}
             results = {n: known[n] for n in CASES if n in known}
             now = save(
                 "twin", {"lines": [x for r in results.values() for x in r["lines"]], "cases": results}, threads=1
